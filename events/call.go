@@ -57,19 +57,20 @@ type CallRecorded struct {
 }
 
 // CallEnded: nobody is on the line any more. Published once per call, after
-// every other fact of its owner is stored, so that all of them lie in the
-// stream between FirstSeq and this event's own sequence.
+// every other fact of its owner is stored, so that all of the call's turns lie
+// in the stream between FirstSeq and this event's own sequence. FirstSeq is 0
+// when the bus was away for the whole call; then StartedAt bounds the search.
 type CallEnded struct {
-	From       string    `json:"from"`
-	To         string    `json:"to"`
-	StartedAt  time.Time `json:"started_at"`
-	EndedAt    time.Time `json:"ended_at"`
-	Seconds    int       `json:"seconds"` // EndedAt - StartedAt, whole seconds
-	Reason     string    `json:"reason"`  // see the End… constants
-	Turns      int       `json:"turns"`   // caller's utterances
-	FirstSeq   uint64    `json:"first_seq"`
-	Answered   bool      `json:"answered"`
-	Transfered string    `json:"transferred_to,omitempty"` // name of the last transfer rule used
+	From        string    `json:"from"`
+	To          string    `json:"to"`
+	StartedAt   time.Time `json:"started_at"`
+	EndedAt     time.Time `json:"ended_at"`
+	Seconds     int       `json:"seconds"` // EndedAt - StartedAt, whole seconds
+	Reason      string    `json:"reason"`  // see the End… constants
+	Turns       int       `json:"turns"`   // caller's utterances
+	FirstSeq    uint64    `json:"first_seq"`
+	Answered    bool      `json:"answered"`
+	Transferred string    `json:"transferred_to,omitempty"` // name of the last transfer rule used
 }
 
 // Why a call ended.

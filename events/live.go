@@ -97,7 +97,7 @@ type Greeting struct {
 
 // Control tells the owner of a call something another ingress was told.
 type Control struct {
-	Kind   string    `json:"kind"` // ControlEnded, ControlTaken
+	Kind   string    `json:"kind"` // one of the Control… constants
 	Reason string    `json:"reason,omitempty"`
 	At     time.Time `json:"at"`
 	Epoch  int64     `json:"epoch,omitempty"` // of the new owner, for ControlTaken
@@ -105,6 +105,7 @@ type Control struct {
 
 // Kinds of control.
 const (
-	ControlEnded = "ended" // Twilio says the call is over
-	ControlTaken = "taken" // a socket for the call opened elsewhere
+	ControlEnded   = "ended"   // Twilio says the call is over
+	ControlTaken   = "taken"   // a socket for the call opened elsewhere
+	ControlDialled = "dialled" // a transfer has an outcome, in Reason
 )
