@@ -171,7 +171,7 @@ func (l *loose) UnmarshalJSON(data []byte) error {
 	case '"':
 		var s string
 		err := json.Unmarshal(data, &s)
-		*l = loose(s)
+		*l = loose(withoutNUL(s))
 		return err
 	case '{', '[', 'n':
 		return nil
@@ -225,6 +225,9 @@ func (l loose) time() time.Time {
 	}
 	return time.UnixMilli(int64(ms)).UTC()
 }
+
+// withoutNUL drops the one character of UTF-8 a database cannot hold as text.
+func withoutNUL(s string) string { return strings.ReplaceAll(s, "\x00", "") }
 
 // clip is the longest beginning of s of at most n bytes that ends with a whole
 // character.

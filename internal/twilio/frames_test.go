@@ -40,6 +40,7 @@ func TestFramesAreRead(t *testing.T) {
 		"partial prompt":                  {`{"type":"prompt","voicePrompt":"Hi","last":false}`, twilio.Prompt{Text: "Hi"}},
 		"partial prompt in words":         {`{"type":"prompt","voicePrompt":"Hi","last":"false"}`, twilio.Prompt{Text: "Hi"}},
 		"prompt that says nothing of end": {`{"type":"prompt","voicePrompt":"Hi","agentSpeaking":"true"}`, twilio.Prompt{Text: "Hi", Last: true}},
+		"prompt no database holds":        {`{"type":"prompt","voicePrompt":"H\u0000i","last":true}`, twilio.Prompt{Text: "Hi", Last: true}},
 		"key":                             {`{"type":"dtmf","digit":"#"}`, twilio.DTMF{Digit: "#"}},
 		"key as number":                   {`{"type":"dtmf","digit":1}`, twilio.DTMF{Digit: "1"}},
 		"interrupt":                       {`{"type":"interrupt","utteranceUntilInterrupt":"Life is","durationUntilInterruptMs":460}`, twilio.Interrupt{Heard: "Life is", After: 460 * time.Millisecond}},
