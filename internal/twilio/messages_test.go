@@ -207,7 +207,7 @@ func TestErrorTexts(t *testing.T) {
 	}
 }
 
-func TestConnectionTrouble(t *testing.T) {
+func TestLateAnswers(t *testing.T) {
 	t.Parallel()
 	// A server that answers nothing until its client has gone.
 	silent := func(arrived chan<- struct{}) http.HandlerFunc {
@@ -258,17 +258,10 @@ func TestConnectionTrouble(t *testing.T) {
 			t.Errorf("%v is no cancellation", err)
 		}
 	})
-	t.Run("given up before", func(t *testing.T) {
-		t.Parallel()
-		c := client(t, func(http.ResponseWriter, *http.Request) { t.Error("asked") })
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		_, err := c.Send(ctx, textToStaff)
-		checkError(t, err, twilio.Busy, 0, 0)
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("%v is no cancellation", err)
-		}
-	})
+}
+
+func TestConnectionResets(t *testing.T) {
+	t.Parallel()
 	t.Run("reset after the request", func(t *testing.T) {
 		t.Parallel()
 		c := client(t, func(w http.ResponseWriter, _ *http.Request) { reset(t, w) })
@@ -296,6 +289,21 @@ func TestConnectionTrouble(t *testing.T) {
 		checkError(t, err, twilio.Ambiguous, 0, 0)
 		if len(asked) != 2 {
 			t.Errorf("asked %d times, want 2", len(asked))
+		}
+	})
+}
+
+func TestNothingIsSent(t *testing.T) {
+	t.Parallel()
+	t.Run("given up before", func(t *testing.T) {
+		t.Parallel()
+		c := client(t, func(http.ResponseWriter, *http.Request) { t.Error("asked") })
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := c.Send(ctx, textToStaff)
+		checkError(t, err, twilio.Busy, 0, 0)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%v is no cancellation", err)
 		}
 	})
 	t.Run("nobody there", func(t *testing.T) {
