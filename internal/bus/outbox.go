@@ -71,10 +71,9 @@ func (b *Bus) OpenOutbox(dir string) (*Outbox, error) {
 	o.ctx, o.cancel = context.WithCancel(b.ctx)
 	for _, l := range left {
 		r, err := unmarshalRecord(l.payload)
-		if err != nil {
-			o.cancel()
-			o.spool.close(o.segments())
-			return nil, fmt.Errorf("open outbox: record %d: %w", l.at.number(), err)
+		if err != nil { // written by a newer program: kept for it
+			o.log.Error("outbox leaves a record", zap.Uint64("record", l.at.number()), zap.Error(err))
+			continue
 		}
 		r.at = l.at
 		o.enqueue(r)

@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	segmentBytes = 1 << 20 // a segment this long takes no more records
-	idleBytes    = 64 << 10
-	frameHead    = 8 // length and checksum, 4 bytes each
-	markBytes    = 8 // index and checksum, 4 bytes each
+	segmentBytes = 1 << 20  // a segment this long takes no more records
+	idleBytes    = 64 << 10 // nor does one this long that is done to the end
+	frameHead    = 8        // length and checksum, 4 bytes each
+	markBytes    = 8        // index and checksum, 4 bytes each
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -138,7 +138,7 @@ func (s *spool) loadSegment(seg *segment) ([]spooled, error) {
 	var todo []spooled
 	for len(log) >= frameHead {
 		n := uint64(binary.LittleEndian.Uint32(log))
-		if n > uint64(len(log)-frameHead) {
+		if n == 0 || n > uint64(len(log)-frameHead) { // zeros are what a power cut leaves
 			break
 		}
 		payload := log[frameHead : frameHead+n]
@@ -190,7 +190,8 @@ func (s *spool) append(payload []byte) (place, error) {
 
 // rotate makes sure there is a segment that takes size more bytes.
 func (s *spool) rotate(size int64) error {
-	if seg := s.live; seg != nil && (seg.size >= segmentBytes || seg.open == 0 && seg.size >= idleBytes) {
+	full := s.size+size > s.limit
+	if seg := s.live; seg != nil && (seg.size >= min(segmentBytes, s.limit/8) || seg.open == 0 && (full || seg.size >= idleBytes)) {
 		s.seal()
 	}
 	if s.size+size > s.limit {
