@@ -49,7 +49,13 @@ func options(ws []app.Named) app.Options {
 	return app.Options{Workers: ws, Getenv: os.Getenv, StartBus: startBus, StartStore: store.StartPrivate}
 }
 
-func startBus(dir string, log *zap.Logger) (bus.Server, error) { return embedded.Start(dir, log) }
+func startBus(dir string, log *zap.Logger) (bus.Options, func(), error) {
+	srv, err := embedded.Start(dir, log)
+	if err != nil {
+		return bus.Options{}, nil, err
+	}
+	return bus.Options{URL: srv.URL(), InProcess: srv}, srv.Stop, nil
+}
 
 func choose(names string) (chosen []app.Named, err error) {
 	all := workers()

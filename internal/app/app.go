@@ -64,7 +64,7 @@ type Options struct {
 	Getenv  func(string) string
 	// StartBus and StartStore serve NATS_URL and DATABASE_URL when empty; nil
 	// makes the variable required.
-	StartBus   func(dir string, log *zap.Logger) (bus.Server, error)
+	StartBus   func(dir string, log *zap.Logger) (bus.Options, func(), error)
 	StartStore func(ctx context.Context, dir string, log *zap.Logger) (*store.Private, error)
 	// Started is told once everything is up.
 	Started func(ctx context.Context, p *Platform) error
@@ -189,7 +189,11 @@ func openStore(ctx context.Context, o Options, p *Platform) (func(), error) {
 		if err != nil {
 			return stop, err
 		}
-		stop = func() { private.Stop() }
+		stop = func() {
+			if err := private.Stop(); err != nil {
+				p.Log.Warn("private postgres", zap.Error(err))
+			}
+		}
 		if err := store.Migrate(ctx, private.AdminDSN(), ""); err != nil {
 			return stop, err
 		}
@@ -204,18 +208,16 @@ func openStore(ctx context.Context, o Options, p *Platform) (func(), error) {
 }
 
 func openBus(ctx context.Context, o Options, p *Platform) (func(), error) {
-	opts := bus.Options{URL: p.Config.NATSURL, Name: o.Workers[0].Name, Replicas: p.Config.Replicas, Log: p.Log}
-	if len(o.Workers) > 1 {
-		opts.Name = "neurosphere"
-	}
-	stop := func() {}
+	opts, stop := bus.Options{URL: p.Config.NATSURL}, func() {}
 	if opts.URL == "" {
-		srv, err := o.StartBus(filepath.Join(p.Config.DataDir, "nats"), p.Log)
-		if err != nil {
-			return stop, fmt.Errorf("start embedded bus: %w", err)
+		var err error
+		if opts, stop, err = o.StartBus(filepath.Join(p.Config.DataDir, "nats"), p.Log); err != nil {
+			return nil, fmt.Errorf("start embedded bus: %w", err)
 		}
-		opts.InProcess = srv
-		stop = srv.Stop
+	}
+	opts.Replicas, opts.Log = p.Config.Replicas, p.Log
+	if len(o.Workers) == 1 {
+		opts.Name = o.Workers[0].Name
 	}
 	b, err := bus.Open(ctx, opts)
 	if err != nil {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
@@ -19,10 +21,26 @@ import (
 // it; a fact stored twice comes once. It takes as long as ctx allows, at most
 // 30 s.
 func (b *Bus) ReadCall(ctx context.Context, t events.Tenant, call string, first, last uint64) ([]events.Event, error) {
+	return b.readCall(ctx, t, call, first, last, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(first, 1),
+	})
+}
+
+// ReadCallSince is ReadCall for a call whose first sequence may not be known,
+// up to what the stream holds now: with first 0, since bounds the search.
+func (b *Bus) ReadCallSince(ctx context.Context, t events.Tenant, call string, first uint64, since time.Time) ([]events.Event, error) {
+	if first > 0 {
+		return b.ReadCall(ctx, t, call, first, math.MaxUint64)
+	}
+	return b.readCall(ctx, t, call, 0, math.MaxUint64, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since,
+	})
+}
+
+func (b *Bus) readCall(ctx context.Context, t events.Tenant, call string, first, last uint64, cfg jetstream.ConsumerConfig) ([]events.Event, error) {
 	if !t.Valid() || call == "" {
 		return nil, fmt.Errorf("read call: %w", errors.Join(events.ErrNoTenant, ErrBadToken))
 	}
-	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(first, 1)}
 	for _, noun := range []string{"call", "turn", "message"} {
 		cfg.FilterSubjects = append(cfg.FilterSubjects, events.Subject(t, noun+".*"))
 	}

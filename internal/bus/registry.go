@@ -29,6 +29,7 @@ type CallEntry struct {
 	StartedAt time.Time     `json:"started_at"`
 	Answered  bool          `json:"answered"`
 	Turn      int           `json:"turn"` // newest turn of the caller that was answered to the end
+	Said      string        `json:"said"` // the words of that answer, while they are no fact yet
 }
 
 func (e CallEntry) check() error {

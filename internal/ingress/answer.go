@@ -8,7 +8,6 @@ import (
 	"go.uber.org/zap"
 
 	"neurosphere.ai/neurosphere/events"
-	"neurosphere.ai/neurosphere/internal/twilio"
 )
 
 // How long the owner of a call waits for its conversation workers.
@@ -159,7 +158,7 @@ func (c *call) say(text string) {
 	if text == "" {
 		return
 	}
-	if c.sock == nil || !c.write(twilio.Text{Token: text}) {
+	if c.sock == nil || !c.utter(text, false) {
 		a.pending.WriteString(text)
 		return
 	}
@@ -176,7 +175,7 @@ func (c *call) finish(action *events.Action) {
 	a.complete, a.action = true, action
 	a.doneAt = time.Now().Add(speaking(a.said.Len() + a.pending.Len()))
 	if c.sock != nil {
-		c.write(twilio.Text{Last: true})
+		c.utter("", true)
 		c.register()
 	}
 }
@@ -212,7 +211,7 @@ func (c *call) again(ctx context.Context, now time.Time) {
 	}
 	if !a.filled && silent >= fillerAfter && a.said.Len() == 0 {
 		a.filled = true
-		c.write(twilio.Text{Token: filler})
+		c.utter(filler, false)
 	}
 	c.ask(ctx, now)
 }
@@ -234,7 +233,7 @@ func (c *call) act(action events.Action) {
 		return
 	}
 	c.ending = &action
-	c.write(twilio.End{HandoffData: handoff(action)})
+	c.write(func(s *socket) error { return s.end(handoff(action)) })
 }
 
 // resume goes on with a call whose socket was lost: words that came meanwhile

@@ -198,7 +198,7 @@ func (c *call) open(ctx context.Context, m opened) {
 		return
 	}
 	c.answered = true
-	greeting := m.setup.CustomParameters[paramGreeting]
+	greeting := m.setup.Parameters[paramGreeting]
 	c.put(events.CallAnswered{Session: m.setup.SessionID, Greeting: greeting}, func(seq uint64) {
 		c.first.CompareAndSwap(0, seq)
 		c.register()
@@ -212,16 +212,16 @@ func (c *call) open(ctx context.Context, m opened) {
 
 // register writes down who owns the call, where in the stream it begins and
 // how far the caller has been answered, for whoever has to take it over.
-func (c *call) register() { c.w.register(c, c.checkpoint()) }
+func (c *call) register() { c.w.register(c) }
 
 func (c *call) frame(ctx context.Context, f twilio.Frame) {
 	switch f := f.(type) {
 	case twilio.Prompt:
 		if f.Last {
-			c.heard(ctx, f.VoicePrompt, f.Lang, false)
+			c.heard(ctx, f.Text, f.Lang, false)
 		}
 	case twilio.Interrupt:
-		c.interrupted(f.Utterance)
+		c.interrupted(f.Heard)
 	case twilio.DTMF:
 		c.keys.WriteString(f.Digit)
 		c.keysAt = time.Now().Add(keysPause)
@@ -282,7 +282,7 @@ func (c *call) interrupted(utterance string) {
 	if c.ans.turn > 0 && !c.ans.complete {
 		c.w.cancel(c.tenant, c.id, c.ans.turn)
 		if c.ans.said.Len() > 0 {
-			c.write(twilio.Text{Last: true})
+			c.utter("", true)
 		}
 	}
 	c.ans.cutAt(utterance)
@@ -335,16 +335,22 @@ func (c *call) put(f events.Fact, stored func(uint64)) {
 	c.w.put(e, stored)
 }
 
-func (c *call) write(f twilio.Outgoing) bool {
+// write sends something over the socket; false when there is none (any more).
+func (c *call) write(send func(*socket) error) bool {
 	if c.sock == nil {
 		return false
 	}
-	if err := c.sock.write(f); err != nil {
+	if err := send(c.sock); err != nil {
 		c.log.Info("socket is gone", zap.Error(err))
 		c.lost(closed{sock: c.sock})
 		return false
 	}
 	return true
+}
+
+// utter sends words, and says whether they end the utterance.
+func (c *call) utter(text string, last bool) bool {
+	return c.write(func(s *socket) error { return s.say(twilio.Text{Token: text, Last: last}) })
 }
 
 // lost is the end of a socket, which is not yet the end of the call.

@@ -25,7 +25,7 @@ type worker struct {
 	bus       *bus.Bus
 	outbox    *bus.Outbox
 	settings  *settings.Directory
-	verifier  *twilio.Verifier
+	verifier  twilio.Verifier
 	pass      passes
 	publicURL string
 	instance  string // our name among the owners of calls
@@ -95,7 +95,9 @@ func (w *worker) received(e events.Event) error {
 	if !ok {
 		return errors.New("not a received call")
 	}
-	err := w.outbox.PutCall(bus.CallEntry{Tenant: e.Tenant, Call: e.Call, From: f.From, To: f.To, StartedAt: e.Time})
+	err := w.outbox.PutCall(bus.CallEntry{
+		Tenant: e.Tenant, Call: e.Call, Owner: w.instance, Epoch: 1, From: f.From, To: f.To, StartedAt: e.Time,
+	})
 	if err != nil {
 		return err
 	}
@@ -160,16 +162,6 @@ func (w *worker) forget(c *call) {
 	}
 	w.mu.Unlock()
 	w.busy.Done()
-}
-
-func (w *worker) tenantOfCall(id string) (events.Tenant, bool) {
-	if c := w.own(id); c != nil {
-		return c.tenant, true
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	t, err := w.bus.TenantOfCall(ctx, id)
-	return t, err == nil && t.Valid()
 }
 
 // render fills a greeting's placeholders.

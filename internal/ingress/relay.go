@@ -14,7 +14,6 @@ import (
 )
 
 const (
-	maxFrame     = 64 << 10
 	setupWait    = 10 * time.Second
 	writeTimeout = 5 * time.Second
 	maxBadFrames = 10 // in a row; as Twilio does with ours
@@ -27,10 +26,20 @@ type socket struct {
 	buf  []byte // of the frame being written
 }
 
-func (s *socket) write(f twilio.Outgoing) error {
+// say sends words; the last of an utterance may be empty.
+func (s *socket) say(t twilio.Text) error {
+	return s.write(func(b []byte) []byte { return twilio.AppendText(b, t) })
+}
+
+// end asks Twilio to end the session and to tell action what for.
+func (s *socket) end(handoff string) error {
+	return s.write(func(b []byte) []byte { return twilio.AppendEnd(b, twilio.End{HandoffData: handoff}) })
+}
+
+func (s *socket) write(frame func([]byte) []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.buf = f.Append(s.buf[:0])
+	s.buf = frame(s.buf[:0])
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	return s.conn.Write(ctx, websocket.MessageText, s.buf)
@@ -57,7 +66,7 @@ func (w *worker) relay(rw http.ResponseWriter, r *http.Request) {
 		w.metrics.rejected.WithLabelValues("relay", "upgrade").Inc()
 		return
 	}
-	conn.SetReadLimit(maxFrame)
+	conn.SetReadLimit(twilio.MaxFrame)
 	s := &socket{conn: conn}
 	defer s.close()
 	c, err := w.setup(r.Context(), s)

@@ -22,7 +22,7 @@ const (
 // callOf is the call a new socket belongs to: one we own, one whose owner died
 // or lost it, or one that has just begun.
 func (w *worker) callOf(ctx context.Context, setup twilio.Setup) (*call, error) {
-	tk, err := w.pass.read(setup.CustomParameters[paramPass], time.Now())
+	tk, err := w.pass.read(setup.Parameters[paramPass], time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (w *worker) callOf(ctx context.Context, setup twilio.Setup) (*call, error) 
 	c := &call{
 		w: w, tenant: s.Tenant, id: tk.call, from: setup.From, to: setup.To, started: tk.began.UTC(), seq: 1,
 		log:   w.log.With(zap.String("tenant", s.Tenant.String()), zap.String("call", tk.call)),
-		inbox: make(chan any, inboxSize), done: make(chan struct{}), epoch: time.Now().UnixMicro(),
+		inbox: make(chan any, inboxSize), done: make(chan struct{}), epoch: 2,
 	}
 	if err := w.takeOver(ctx, c, tk.nth > 0); err != nil {
 		return nil, err
@@ -87,15 +87,25 @@ func (w *worker) takeOver(ctx context.Context, c *call, again bool) error {
 	switch {
 	case errors.Is(err, bus.ErrNoCall) && again:
 		return errors.New("call is over")
-	case err != nil, entry.Owner == "":
+	case err != nil:
+		return nil
+	case !entry.Answered && entry.Owner == w.instance:
+		c.epoch, c.started, c.from, c.to = entry.Epoch, entry.StartedAt, entry.From, entry.To
+		return nil
+	case !entry.Answered:
+		c.epoch, c.started, c.from, c.to = entry.Epoch+1, entry.StartedAt, entry.From, entry.To
 		return nil
 	}
-	if entry.Owner != w.instance {
-		cctx, cancel := context.WithTimeout(ctx, registryWait)
-		// A dead owner does not answer; a live one lets go.
-		_, _ = w.bus.Control(cctx, c.tenant, c.id, events.Control{Kind: events.ControlTaken, Epoch: c.epoch, At: time.Now()})
-		cancel()
+	cctx, cancel := context.WithTimeout(ctx, registryWait)
+	defer cancel()
+	if claimed, err := w.bus.ClaimCall(cctx, c.tenant, c.id, w.instance); err == nil {
+		entry = claimed
+	} else {
+		entry.Epoch++
 	}
+	c.epoch = entry.Epoch
+	// A dead owner does not answer; a live one lets go.
+	_, _ = w.bus.Control(cctx, c.tenant, c.id, events.Control{Kind: events.ControlTaken, Epoch: c.epoch, At: time.Now()})
 	lctx, cancel := context.WithTimeout(ctx, logWait)
 	defer cancel()
 	if err := c.rebuild(lctx, entry); err != nil {
@@ -122,8 +132,8 @@ func (c *call) rebuild(ctx context.Context, entry bus.CallEntry) error {
 		c.replay(e)
 	}
 	// What the former owner said last may not have been written down.
-	if p := entry.Answered; p.Turn > 0 && c.ans != nil && c.ans.turn == p.Turn && !c.ans.settled {
-		c.ans.said.WriteString(p.Text)
+	if entry.Turn > 0 && c.ans != nil && c.ans.turn == entry.Turn && !c.ans.settled {
+		c.ans.said.WriteString(entry.Said)
 		c.ans.complete, c.ans.doneAt = true, time.Now()
 	}
 	return nil
@@ -158,20 +168,16 @@ func (c *call) replay(e events.Event) {
 	}
 }
 
-// checkpoint is the answer whose words are all sent and not yet a fact.
-func (c *call) checkpoint() bus.Answered {
-	if c.ans == nil || c.ans.turn == 0 || !c.ans.complete || c.ans.settled {
-		return bus.Answered{}
-	}
-	return bus.Answered{Turn: c.ans.turn, Text: c.ans.said.String()}
-}
-
-func (w *worker) register(c *call, at bus.Answered) {
-	err := w.outbox.PutCall(bus.CallEntry{
+func (w *worker) register(c *call) {
+	e := bus.CallEntry{
 		Tenant: c.tenant, Call: c.id, From: c.from, To: c.to, StartedAt: c.started,
-		Owner: w.instance, Epoch: c.epoch, FirstSeq: c.first.Load(), Answered: at,
-	})
-	if err != nil {
+		Owner: w.instance, Epoch: c.epoch, FirstSeq: c.first.Load(), CallSeq: c.seq, Answered: c.answered,
+	}
+	// An answer whose words are all sent and not yet a fact.
+	if a := c.ans; a != nil && a.turn > 0 && a.complete && !a.settled {
+		e.Turn, e.Said = a.turn, a.said.String()
+	}
+	if err := w.outbox.PutCall(e); err != nil {
 		c.log.Error("owner cannot be written down", zap.Error(err))
 	}
 }
@@ -192,6 +198,7 @@ func (w *worker) endFromLog(ctx context.Context, t events.Tenant, id string, m e
 		return err
 	}
 	c := &call{w: w, tenant: t, id: id, seq: 1, log: w.log.With(zap.String("tenant", t.String()), zap.String("call", id))}
+	c.epoch = entry.Epoch
 	past, err := w.bus.ReadCallSince(ctx, t, id, entry.FirstSeq, entry.StartedAt.Add(-skew))
 	if err != nil {
 		return err
@@ -251,10 +258,11 @@ func (w *worker) sweepOnce(ctx context.Context, entries []bus.CallEntry, alive m
 		key := e.Tenant.String() + "." + e.Call
 		seen[key] = true
 		grace := sweepGrace
-		if e.Owner == "" {
+		if !e.Answered {
 			grace = neverGrace
 		}
-		if alive[e.Owner] || w.own(e.Call) != nil {
+		// An ingress that only took the webhook is alive and owns nothing.
+		if w.own(e.Call) != nil || alive[e.Owner] && e.Answered {
 			delete(orphaned, key)
 			continue
 		}

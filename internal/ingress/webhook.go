@@ -80,7 +80,7 @@ func answerTwiML(rw http.ResponseWriter, doc []byte) {
 
 // voice is POST /twilio/voice: an inbound call.
 func (w *worker) voice(rw http.ResponseWriter, r *http.Request, form url.Values) {
-	req, err := twilio.ParseVoice(form)
+	req, err := twilio.ParseVoiceRequest(form)
 	if err != nil {
 		w.badForm(rw, "voice", err)
 		return
@@ -93,12 +93,12 @@ func (w *worker) voice(rw http.ResponseWriter, r *http.Request, form url.Values)
 	s, ok := w.settings.ByNumber(req.To)
 	if !ok || !s.Active() {
 		w.metrics.refused.Inc()
-		answerTwiML(rw, twilio.Say("We're sorry. The number you have called is not in service.", ""))
+		answerTwiML(rw, twilio.SayAndHangup("We're sorry. The number you have called is not in service.", ""))
 		return
 	}
 	began := time.Now()
 	e := events.New(s.Tenant, req.CallSID, began, events.CallReceived{
-		From: req.From, To: req.To, ForwardedFrom: req.ForwardedFrom, Verification: req.StirVerstat,
+		From: req.From, To: req.To, ForwardedFrom: req.ForwardedFrom, Verification: req.Verification,
 	})
 	e.CallSeq = 1
 	if err := w.received(e); err != nil {
@@ -113,7 +113,7 @@ func (w *worker) voice(rw http.ResponseWriter, r *http.Request, form url.Values)
 // connect is the TwiML that opens the call's nth relay after the first.
 func (w *worker) connect(s events.Settings, call string, began time.Time, greeting string, nth int) []byte {
 	ws := "ws" + strings.TrimPrefix(w.publicURL, "http")
-	return twilio.Connect(twilio.Relay{
+	return twilio.Relay{
 		URL:             ws + "/twilio/relay",
 		Action:          w.publicURL + "/twilio/voice/action?n=" + strconv.Itoa(nth),
 		WelcomeGreeting: greeting,
@@ -124,7 +124,7 @@ func (w *worker) connect(s events.Settings, call string, began time.Time, greeti
 			paramPass:     w.pass.issue(s.Tenant, call, began, nth),
 			paramGreeting: clip(greeting, maxGreetingParam),
 		},
-	})
+	}.TwiML()
 }
 
 // greetingFor is the tenant's greeting, in the words for a caller we know when
@@ -155,9 +155,9 @@ func (w *worker) action(rw http.ResponseWriter, r *http.Request, form url.Values
 	}
 	nth, _ := strconv.Atoi(r.URL.Query().Get("n"))
 	switch {
-	case a.DialCallStatus != "":
-		w.dialDone(rw, r, s, a, nth)
-	case a.CallStatus == "completed":
+	case a.DialStatus != "":
+		w.dialDone(rw, s, a, nth)
+	case a.Status == "completed":
 		w.over(s.Tenant, a.CallSID, events.EndCaller)
 		answerTwiML(rw, twilio.Empty())
 	case a.SessionStatus == "ended":
@@ -172,10 +172,10 @@ func (w *worker) handedOff(rw http.ResponseWriter, s events.Settings, a twilio.R
 	var want events.Action
 	if err := json.Unmarshal([]byte(a.HandoffData), &want); err == nil && want.Kind == events.ActionTransfer {
 		if rule, ok := ruleNamed(s, want.To); ok {
-			answerTwiML(rw, twilio.Dial(twilio.DialOptions{
+			answerTwiML(rw, twilio.Dial{
 				Number: rule.Number, CallerID: s.Numbers[0], TimeoutSeconds: 25,
 				Action: w.publicURL + "/twilio/voice/action?n=" + strconv.Itoa(nth),
-			}))
+			}.TwiML())
 			return
 		}
 	}
@@ -184,9 +184,9 @@ func (w *worker) handedOff(rw http.ResponseWriter, s events.Settings, a twilio.R
 }
 
 // dialDone: the person the call was transferred to has hung up, or never came.
-func (w *worker) dialDone(rw http.ResponseWriter, r *http.Request, s events.Settings, a twilio.RelayAction, nth int) {
-	w.tell(s.Tenant, a.CallSID, events.Control{Kind: events.ControlDialled, Reason: a.DialCallStatus, At: time.Now()})
-	if a.DialCallStatus == "completed" || a.DialCallStatus == "answered" || a.CallStatus == "completed" {
+func (w *worker) dialDone(rw http.ResponseWriter, s events.Settings, a twilio.RelayAction, nth int) {
+	w.tell(s.Tenant, a.CallSID, events.Control{Kind: events.ControlDialled, Reason: a.DialStatus, At: time.Now()})
+	if a.DialStatus == "completed" || a.DialStatus == "answered" || a.Status == "completed" {
 		w.over(s.Tenant, a.CallSID, events.EndTransfer)
 		answerTwiML(rw, twilio.Hangup())
 		return
@@ -207,7 +207,7 @@ func (w *worker) reconnect(rw http.ResponseWriter, s events.Settings, call, word
 // fallback is POST /twilio/voice/fallback: nothing else worked. It needs
 // neither bus nor database.
 func (w *worker) fallback(rw http.ResponseWriter, _ *http.Request, form url.Values) {
-	req, err := twilio.ParseVoice(form)
+	req, err := twilio.ParseVoiceRequest(form)
 	if err != nil {
 		w.badForm(rw, "fallback", err)
 		return
@@ -215,7 +215,7 @@ func (w *worker) fallback(rw http.ResponseWriter, _ *http.Request, form url.Valu
 	w.metrics.fallbacks.Inc()
 	s, ok := w.settings.ByNumber(req.To)
 	if !ok || !s.Active() {
-		answerTwiML(rw, twilio.Say("We're sorry. We can't take your call right now. Please try again later.", ""))
+		answerTwiML(rw, twilio.SayAndHangup("We're sorry. We can't take your call right now. Please try again later.", ""))
 		return
 	}
 	answerTwiML(rw, w.person(s))
@@ -224,10 +224,12 @@ func (w *worker) fallback(rw http.ResponseWriter, _ *http.Request, form url.Valu
 // person is the way on without an agent: someone's phone, or voicemail.
 func (w *worker) person(s events.Settings) []byte {
 	if s.FallbackNumber != "" {
-		return twilio.Dial(twilio.DialOptions{Number: s.FallbackNumber, CallerID: s.Numbers[0], TimeoutSeconds: 25})
+		return twilio.Dial{Number: s.FallbackNumber, CallerID: s.Numbers[0], TimeoutSeconds: 25}.TwiML()
 	}
-	return twilio.Voicemail("Thank you for calling "+s.Name+". Please leave a message after the tone.", s.Language,
-		w.publicURL+"/twilio/recording")
+	return twilio.Voicemail{
+		Say: "Thank you for calling " + s.Name + ". Please leave a message after the tone.", Language: s.Language,
+		Action: w.publicURL + "/twilio/voice/action", RecordingCallback: w.publicURL + "/twilio/recording?customer_id=" + s.Tenant.String(), MaxSeconds: 300,
+	}.TwiML()
 }
 
 // status is POST /twilio/status: Twilio's word on the call itself.
@@ -239,7 +241,7 @@ func (w *worker) status(rw http.ResponseWriter, _ *http.Request, form url.Values
 	}
 	if s, ok := w.settings.ByNumber(st.To); ok && st.Over() {
 		reason := events.EndCaller
-		if st.CallStatus == "failed" {
+		if st.Status == "failed" {
 			reason = events.EndFailed
 		}
 		w.over(s.Tenant, st.CallSID, reason)
@@ -247,18 +249,22 @@ func (w *worker) status(rw http.ResponseWriter, _ *http.Request, form url.Values
 	rw.WriteHeader(http.StatusNoContent)
 }
 
-// recording is POST /twilio/recording: Twilio holds a recording.
-func (w *worker) recording(rw http.ResponseWriter, _ *http.Request, form url.Values) {
+// recording is POST /twilio/recording: Twilio holds a recording. The URL
+// carries the tenant, and is covered by the signature.
+func (w *worker) recording(rw http.ResponseWriter, r *http.Request, form url.Values) {
 	rec, err := twilio.ParseRecordingStatus(form)
 	if err != nil {
 		w.badForm(rw, "recording", err)
 		return
 	}
-	if entry, ok := w.tenantOfCall(rec.CallSID); ok && rec.RecordingStatus != "in-progress" && rec.RecordingStatus != "absent" {
-		e := events.New(entry, rec.CallSID, time.Now(), events.CallRecorded{Recording: rec.RecordingSID, URL: rec.RecordingURL, Seconds: rec.Seconds})
-		if !w.accept(rw, e) {
-			return
-		}
+	t, err := events.ParseTenant(r.URL.Query().Get("customer_id"))
+	if err != nil {
+		w.badForm(rw, "recording", errors.New("want customer_id in the query"))
+		return
+	}
+	if rec.Status == "completed" && !w.accept(rw, events.New(t, rec.CallSID, time.Now(),
+		events.CallRecorded{Recording: rec.RecordingSID, URL: rec.URL, Seconds: rec.Seconds})) {
+		return
 	}
 	rw.WriteHeader(http.StatusNoContent)
 }
@@ -283,11 +289,11 @@ func (w *worker) smsStatus(rw http.ResponseWriter, r *http.Request, form url.Val
 	}
 	now := time.Now()
 	var facts []events.Fact
-	switch st.MessageStatus {
+	switch st.Status {
 	case "delivered", "read":
 		facts = append(facts, events.SMSDelivered{Message: message, SID: st.MessageSID})
 	case "failed", "undelivered", "canceled":
-		facts = append(facts, events.SMSFailed{Message: message, SID: st.MessageSID, Code: st.ErrorCode, Reason: st.MessageStatus})
+		facts = append(facts, events.SMSFailed{Message: message, SID: st.MessageSID, Code: strconv.Itoa(st.ErrorCode), Reason: st.Status})
 	case "sent", "sending", "queued", "accepted":
 		// Twilio has it: whoever sent it may have died before writing that down.
 		facts = append(facts, events.SMSSent{Message: message, To: st.To, From: st.From, SID: st.MessageSID, Purpose: r.URL.Query().Get("p")})
@@ -316,9 +322,9 @@ func (w *worker) sms(rw http.ResponseWriter, _ *http.Request, form url.Values) {
 	now := time.Now()
 	facts := []events.Fact{events.SMSReceived{SID: in.MessageSID, From: in.From, To: in.To, Body: in.Body}}
 	switch in.Keyword() {
-	case "STOP":
+	case twilio.KeywordStop:
 		facts = append(facts, events.SMSOptedOut{Number: in.From, Source: in.MessageSID})
-	case "START":
+	case twilio.KeywordStart:
 		facts = append(facts, events.SMSOptedIn{Number: in.From, Source: in.MessageSID})
 	}
 	for _, f := range facts {
@@ -371,7 +377,7 @@ func messageID(s string) bool {
 
 // callOf is s when it can be a call's id, else empty.
 func callOf(s string) string {
-	if twilio.IsCallSID(s) {
+	if twilio.ValidSID("CA", s) {
 		return s
 	}
 	return ""
