@@ -257,3 +257,9 @@ func date(v string, at time.Time, zone *time.Location) (string, bool) {
 	}
 	return day.Format(time.DateOnly), true
 }
+
+// Quoted reports whether the caller said these words.
+func Quoted(turns []Turn, quote string) bool {
+	_, reason := GateInput{Turns: turns}.quoted(events.Finding{Evidence: quote})
+	return reason == ""
+}
