@@ -123,7 +123,7 @@ func (p pkg) name() string { return strings.TrimPrefix(p.ImportPath, module+"/")
 // packages lists ours, without this one.
 func packages(t *testing.T) (ps []pkg) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Imports,TestImports,XTestImports,Deps,GoFiles,TestGoFiles,XTestGoFiles", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Dir,Imports,TestImports,XTestImports,Deps,GoFiles,TestGoFiles,XTestGoFiles", "./...")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -138,6 +138,9 @@ func packages(t *testing.T) (ps []pkg) {
 		if p.ImportPath != module {
 			ps = append(ps, p)
 		}
+	}
+	if len(ps) == 0 {
+		t.Fatal("go list knows no package of ours")
 	}
 	return ps
 }
@@ -188,7 +191,7 @@ func eachPackageImportsWhatItMay(t *testing.T, ps []pkg) {
 				if prefix, who, ok := owner(owners, imp); !ok {
 					t.Errorf("%s imports %s: say in owners who may", p.name(), imp)
 				} else if !in(who, p.name()) {
-					t.Errorf("%s imports %s; of ours only %q may import %s", p.name(), imp, who, prefix)
+					t.Errorf("%s imports %s; who may import %s: %q", p.name(), imp, prefix, who)
 				}
 			}
 		}
