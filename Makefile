@@ -20,7 +20,7 @@ MODULES   := . deploy/check
 # The directory of PostgreSQL's programs is handed on, so that what was found here is what is used.
 NEED_POSTGRES = PG_BIN_DIR=$$(tools/need-postgres) && export PG_BIN_DIR
 
-.PHONY: help demo apart build test check lint bench fuzz
+.PHONY: help demo apart build test check lint fmt bench fuzz
 
 help: ## this list
 	@awk -F ' ## ' '/^[a-z]+:.* ## / { sub(/:.*/, "", $$1); printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,9 @@ lint: $(GOLANGCI) ## formatting, vet, linters, architecture rules, tidy modules;
 		$(LINT) fmt --diff && $(GO) vet ./... && $(LINT) run) || exit 1; done
 	@$(GO) test -count=1 . # arch_test.go
 	@for m in $(MODULES) tools; do echo "tidy $$m" && $(GO) -C "$$m" mod tidy -diff || exit 1; done
+
+fmt: $(GOLANGCI) ## format every Go file
+	@for m in $(MODULES); do (cd "$$m" && $(LINT) fmt) || exit 1; done
 
 bench: ## benchmarks: our figure, the raw limit measured in the same run, the ratio; BENCH=regexp for some
 	@$(NEED_POSTGRES) && $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)

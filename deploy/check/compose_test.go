@@ -159,6 +159,12 @@ func TestOnlyTheEdgeIsReachedFromOutside(t *testing.T) {
 	}
 }
 
+func TestMonitoringStaysInside(t *testing.T) {
+	if listen := mustLoad(t).Services["nats"].Environment["NATS_MONITOR"]; listen == nil || !strings.HasPrefix(*listen, "127.0.0.1:") {
+		t.Error("NATS_MONITOR of service nats is not on loopback")
+	}
+}
+
 func TestMountedFilesExist(t *testing.T) {
 	for name, s := range mustLoad(t).Services {
 		for _, v := range s.Volumes {
