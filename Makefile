@@ -52,7 +52,7 @@ lint: $(GOLANGCI) ## formatting, vet, linters, architecture rules, tidy modules;
 	@for m in $(MODULES); do echo "lint $$m" && (cd "$$m" && \
 		$(LINT) fmt --diff && $(GO) vet ./... && $(LINT) run) || exit 1; done
 	@$(GO) test -count=1 . # arch_test.go
-	@for m in $(MODULES) tools; do echo "tidy $$m" && $(GO) -C "$$m" mod tidy -diff || exit 1; done
+	@for m in $(MODULES); do echo "tidy $$m" && $(GO) -C "$$m" mod tidy -diff || exit 1; done
 
 fmt: $(GOLANGCI) ## format every Go file
 	@for m in $(MODULES); do (cd "$$m" && $(LINT) fmt) || exit 1; done
