@@ -75,9 +75,9 @@ func deletion(bucket, key string, data []byte) *nats.Msg {
 func (b *Bus) list(ctx context.Context, bucket string, each func(key string, value []byte)) error {
 	prefix := len(bucketKey(bucket, ""))
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: bucketKey(bucket, ">")}
-	return b.scan(ctx, bucketStream(bucket), cfg, func(m jetstream.Msg, _ uint64) bool {
-		if !isDeletion(m.Headers()) && len(m.Subject()) > prefix {
-			each(m.Subject()[prefix:], m.Data())
+	return b.scan(ctx, bucketStream(bucket), cfg, func(m incoming) bool {
+		if !isDeletion(m.Header) && len(m.Subject) > prefix {
+			each(m.Subject[prefix:], m.Data)
 		}
 		return true
 	})

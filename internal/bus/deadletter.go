@@ -52,10 +52,10 @@ type letter struct {
 }
 
 // letterOf makes a dead letter of m, of the stream of facts.
-func letterOf(m jetstream.Msg, consumer string, seq uint64, reason string) letter {
+func letterOf(m incoming, consumer, reason string) letter {
 	return letter{
-		id: consumer + ":" + strconv.FormatUint(seq, 10), consumer: consumer, reason: reason, tries: 1,
-		seq: seq, subject: m.Subject(), header: m.Headers(), data: m.Data(),
+		id: consumer + ":" + strconv.FormatUint(m.seq, 10), consumer: consumer, reason: reason, tries: m.tries,
+		seq: m.seq, subject: m.Subject, header: m.Header, data: m.Data,
 	}
 }
 
@@ -103,9 +103,9 @@ func cut(s string, n int) string {
 func (b *Bus) DeadLetters(ctx context.Context, limit int) ([]DeadLetter, error) {
 	var out []DeadLetter
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, HeadersOnly: true}
-	err := b.scan(ctx, streamDead, cfg, func(m jetstream.Msg, seq uint64) bool {
+	err := b.scan(ctx, streamDead, cfg, func(m incoming) bool {
 		if len(out) < limit {
-			out = append(out, readLetter(m.Subject(), m.Headers(), seq))
+			out = append(out, readLetter(m.Subject, m.Header, m.seq))
 		}
 		return len(out) < limit
 	})
@@ -175,9 +175,9 @@ func (b *Bus) Redrive(ctx context.Context, seq uint64) error {
 func (b *Bus) RedriveAll(ctx context.Context) (int, error) {
 	var seqs []uint64
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, HeadersOnly: true}
-	err := b.scan(ctx, streamDead, cfg, func(m jetstream.Msg, seq uint64) bool {
-		if readLetter(m.Subject(), m.Headers(), seq).Consumer != follower {
-			seqs = append(seqs, seq)
+	err := b.scan(ctx, streamDead, cfg, func(m incoming) bool {
+		if readLetter(m.Subject, m.Header, m.seq).Consumer != follower {
+			seqs = append(seqs, m.seq)
 		}
 		return true
 	})

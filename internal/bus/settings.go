@@ -71,7 +71,7 @@ func (b *Bus) WatchSettings(ctx context.Context, changed func(s events.Settings,
 		if time.Since(began) > pullExpiry {
 			try = 0
 		}
-		sleep(ctx, jitter(doubled(20*time.Millisecond, 2*time.Second, try)))
+		b.pause(ctx, jitter(doubled(20*time.Millisecond, 2*time.Second, try)))
 	}
 	return nil
 }
@@ -90,15 +90,19 @@ func (w *settingsWatch) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer r.close(bucketStream(bucketSettings))
+	defer r.close()
 	for ctx.Err() == nil {
 		w.caughtUp(r)
-		p, err := w.bus.pull(ctx, r.cons, batchSize)
+		p, err := r.pull(batchSize)
 		if err != nil {
 			return err
 		}
-		for m := range p.msgs {
-			if _, err := r.accept(m); err != nil {
+		for {
+			m, _, more := p.next(ctx, nil)
+			if !more {
+				break
+			}
+			if err := r.accept(m); err != nil {
 				return errors.Join(err, p.end())
 			}
 			w.take(m)
@@ -118,19 +122,19 @@ func (w *settingsWatch) caughtUp(r *reader) {
 	}
 }
 
-func (w *settingsWatch) take(m jetstream.Msg) {
-	t, err := events.ParseTenant(strings.TrimPrefix(m.Subject(), bucketKey(bucketSettings, "")))
+func (w *settingsWatch) take(m incoming) {
+	t, err := events.ParseTenant(strings.TrimPrefix(m.Subject, bucketKey(bucketSettings, "")))
 	if err != nil {
-		w.bus.log.Error("settings of no tenant", zap.String("key", m.Subject()))
+		w.bus.log.Error("settings of no tenant", zap.String("key", m.Subject))
 		return
 	}
-	if isDeletion(m.Headers()) {
+	if isDeletion(m.Header) {
 		delete(w.seen, t)
 		w.changed(events.Settings{Tenant: t}, true)
 		return
 	}
 	var s events.Settings
-	if err := json.Unmarshal(m.Data(), &s); err != nil || s.Tenant != t {
+	if err := json.Unmarshal(m.Data, &s); err != nil || s.Tenant != t {
 		w.bus.log.Error("settings are malformed", zap.Stringer("tenant", t))
 		return
 	}
