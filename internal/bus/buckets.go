@@ -35,6 +35,8 @@ func (b *Bus) lookUp(ctx context.Context, bucket, key string) (kept, error) {
 	if err != nil {
 		return kept{}, err
 	}
+	ctx, cancel := brief(ctx)
+	defer cancel()
 	m, err := s.GetLastMsgForSubject(ctx, bucketKey(bucket, key))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return kept{}, nil
@@ -56,6 +58,8 @@ func (b *Bus) swap(ctx context.Context, m *nats.Msg, rev uint64, ttl time.Durati
 	if ttl > 0 {
 		opts = append(opts, jetstream.WithMsgTTL(ttl))
 	}
+	ctx, cancel := brief(ctx)
+	defer cancel()
 	_, err := b.js.PublishMsg(ctx, m, opts...)
 	var api *jetstream.APIError
 	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
@@ -91,6 +95,8 @@ func (b *Bus) stream(ctx context.Context, name string) (jetstream.Stream, error)
 	if s != nil {
 		return s, nil
 	}
+	ctx, cancel := brief(ctx)
+	defer cancel()
 	s, err := b.js.Stream(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", name, away(err))

@@ -136,6 +136,8 @@ func (w *worker) ensure(ctx context.Context, stream string) error {
 	if stream == streamRetry {
 		filter = retrySubject(w.Name, ">")
 	}
+	ctx, cancel := brief(ctx)
+	defer cancel()
 	cons, err := w.bus.js.Consumer(ctx, stream, w.Name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		cons, err = w.bus.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{

@@ -145,7 +145,7 @@ func (b *Bus) Redrive(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return fmt.Errorf("redrive %d: %w", seq, err)
 	}
-	m, err := s.GetMsg(ctx, seq)
+	m, err := getMsg(ctx, s, seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return fmt.Errorf("redrive %d: %w", seq, ErrNoLetter)
 	} else if err != nil {
@@ -164,10 +164,18 @@ func (b *Bus) Redrive(ctx context.Context, seq uint64) error {
 	if _, err := b.store(ctx, &nats.Msg{Subject: retrySubject(l.Consumer, l.Subject), Header: h, Data: m.Data}); err != nil {
 		return fmt.Errorf("redrive %d: %w", seq, err)
 	}
+	ctx, cancel := brief(ctx)
+	defer cancel()
 	if err := s.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return fmt.Errorf("redrive %d: remove letter: %w", seq, away(err))
 	}
 	return nil
+}
+
+func getMsg(ctx context.Context, s jetstream.Stream, seq uint64) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := brief(ctx)
+	defer cancel()
+	return s.GetMsg(ctx, seq)
 }
 
 // RedriveAll redrives every dead letter there is now, but a projection's, and

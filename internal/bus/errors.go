@@ -90,6 +90,14 @@ func jitter(d time.Duration) time.Duration {
 	return d/2 + rand.N(d/2)
 }
 
+// requestLimit bounds one request to the server: an answer can be lost with the
+// connection it was to come over, however long its caller would wait.
+const requestLimit = 5 * time.Second
+
+func brief(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, requestLimit)
+}
+
 // sleep reports whether d went by before ctx ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)

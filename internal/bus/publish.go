@@ -12,10 +12,7 @@ import (
 	"neurosphere.ai/neurosphere/events"
 )
 
-const (
-	publishTries = 6
-	ackTimeout   = 5 * time.Second
-)
+const publishTries = 6
 
 // Publish stores e and returns its sequence in the stream; a fact stored
 // before keeps its first sequence. It retries for some seconds while the bus
@@ -37,7 +34,7 @@ func (b *Bus) Publish(ctx context.Context, e events.Event) (uint64, error) {
 func (b *Bus) store(ctx context.Context, m *nats.Msg) (uint64, error) {
 	var last error
 	for try := range publishTries {
-		tryCtx, cancel := context.WithTimeout(ctx, ackTimeout)
+		tryCtx, cancel := brief(ctx)
 		ack, err := b.js.PublishMsg(tryCtx, m, jetstream.WithRetryAttempts(0))
 		cancel()
 		if err == nil {

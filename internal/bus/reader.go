@@ -24,6 +24,8 @@ func (b *Bus) newReader(ctx context.Context, stream string, cfg jetstream.Consum
 	cfg.MemoryStorage = true
 	cfg.Replicas = 1
 	cfg.InactiveThreshold = time.Minute // should we die without deleting it
+	ctx, cancel := brief(ctx)
+	defer cancel()
 	cons, err := b.js.CreateConsumer(ctx, stream, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s: %w", stream, away(err))

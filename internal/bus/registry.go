@@ -148,8 +148,6 @@ func (b *Bus) takeEpoch(key string) epoch {
 // a later epoch, or by its deletion. Both kinds of data hold the epoch they
 // were written in.
 func (b *Bus) writeEntry(ctx context.Context, kind byte, key string, data []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
-	defer cancel()
 	var ours epoch
 	if err := json.Unmarshal(data, &ours); err != nil {
 		return fmt.Errorf("read call entry: %w", err)
@@ -236,6 +234,8 @@ func (b *Bus) AliveOwners(ctx context.Context) (map[string]bool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list owners: %w", err)
 	}
+	ctx, cancel := brief(ctx)
+	defer cancel()
 	info, err := s.Info(ctx, jetstream.WithSubjectFilter(bucketKey(bucketOwners, ">")))
 	if err != nil {
 		return nil, fmt.Errorf("list owners: %w", away(err))

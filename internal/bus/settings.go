@@ -50,6 +50,8 @@ func (b *Bus) DeleteSettings(ctx context.Context, t events.Tenant) error {
 	if !t.Valid() {
 		return fmt.Errorf("delete settings: %w", events.ErrNoTenant)
 	}
+	ctx, cancel := brief(ctx)
+	defer cancel()
 	if _, err := b.js.PublishMsg(ctx, deletion(bucketSettings, t.String(), nil)); err != nil {
 		return fmt.Errorf("delete settings of tenant %s: %w", t, away(err))
 	}

@@ -95,6 +95,8 @@ func (b *Bus) ensure(ctx context.Context) error {
 // replicas of an existing stream belong to its operator; only subjects it does
 // not capture yet are added.
 func (b *Bus) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
+	ctx, cancel := brief(ctx)
+	defer cancel()
 	for range 10 {
 		s, err := b.js.Stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -161,6 +163,8 @@ func (b *Bus) StreamCreated(ctx context.Context) (time.Time, error) {
 }
 
 func (b *Bus) info(ctx context.Context) (*jetstream.StreamInfo, error) {
+	ctx, cancel := brief(ctx)
+	defer cancel()
 	s, err := b.js.Stream(ctx, events.Stream)
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", events.Stream, away(err))
