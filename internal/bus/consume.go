@@ -96,7 +96,7 @@ func (w *worker) run(ctx context.Context) error {
 	if err := checkToken("name", w.Name); err != nil {
 		return err
 	}
-	if err := w.ensure(ctx, events.Stream); errors.Is(err, errMisfit) {
+	if err := w.ready(ctx, events.Stream); errors.Is(err, errMisfit) {
 		return err
 	}
 	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -129,6 +129,11 @@ func (w *worker) run(ctx context.Context) error {
 	return nil
 }
 
+// ready is ensure as one request.
+func (w *worker) ready(ctx context.Context, stream string) error {
+	return w.bus.call(ctx, func(ctx context.Context) error { return w.ensure(ctx, stream) })
+}
+
 // ensure finds or makes the shared consumer of one stream. One that exists
 // is left as it is.
 func (w *worker) ensure(ctx context.Context, stream string) error {
@@ -136,8 +141,6 @@ func (w *worker) ensure(ctx context.Context, stream string) error {
 	if stream == streamRetry {
 		filter = retrySubject(w.Name, ">")
 	}
-	ctx, cancel := brief(ctx)
-	defer cancel()
 	cons, err := w.bus.js.Consumer(ctx, stream, w.Name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		cons, err = w.bus.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
@@ -149,7 +152,7 @@ func (w *worker) ensure(ctx context.Context, stream string) error {
 		}
 	}
 	if err != nil {
-		return away(err)
+		return err
 	}
 	if have := cons.CachedInfo().Config.FilterSubject; have != filter {
 		return fmt.Errorf("%w: consumer takes %s, not %s", errMisfit, have, filter)
@@ -167,7 +170,7 @@ func (w *worker) feed(ctx context.Context, stream string, hold int) {
 		}
 		var err error
 		if !ensured {
-			err = w.ensure(ctx, stream)
+			err = w.ready(ctx, stream)
 			ensured = err == nil
 		}
 		if err == nil {

@@ -145,11 +145,15 @@ func (b *Bus) Redrive(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return fmt.Errorf("redrive %d: %w", seq, err)
 	}
-	m, err := getMsg(ctx, s, seq)
+	var m *jetstream.RawStreamMsg
+	err = b.call(ctx, func(ctx context.Context) (err error) {
+		m, err = s.GetMsg(ctx, seq)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return fmt.Errorf("redrive %d: %w", seq, ErrNoLetter)
 	} else if err != nil {
-		return fmt.Errorf("redrive %d: %w", seq, away(err))
+		return fmt.Errorf("redrive %d: %w", seq, err)
 	}
 	l := readLetter(m.Subject, m.Header, seq)
 	if l.Consumer == follower {
@@ -164,18 +168,11 @@ func (b *Bus) Redrive(ctx context.Context, seq uint64) error {
 	if _, err := b.store(ctx, &nats.Msg{Subject: retrySubject(l.Consumer, l.Subject), Header: h, Data: m.Data}); err != nil {
 		return fmt.Errorf("redrive %d: %w", seq, err)
 	}
-	ctx, cancel := brief(ctx)
-	defer cancel()
-	if err := s.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return fmt.Errorf("redrive %d: remove letter: %w", seq, away(err))
+	err = b.call(ctx, func(ctx context.Context) error { return s.DeleteMsg(ctx, seq) })
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return fmt.Errorf("redrive %d: remove letter: %w", seq, err)
 	}
 	return nil
-}
-
-func getMsg(ctx context.Context, s jetstream.Stream, seq uint64) (*jetstream.RawStreamMsg, error) {
-	ctx, cancel := brief(ctx)
-	defer cancel()
-	return s.GetMsg(ctx, seq)
 }
 
 // RedriveAll redrives every dead letter there is now, but a projection's, and

@@ -94,8 +94,19 @@ func jitter(d time.Duration) time.Duration {
 // connection it was to come over, however long its caller would wait.
 const requestLimit = 5 * time.Second
 
-func brief(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, requestLimit)
+// call makes one request to the server. It is given up as ErrAway when a new
+// connection is made, since the answer would have come over the last one.
+func (b *Bus) call(ctx context.Context, request func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
+	lost, lose := context.WithCancel(limited)
+	defer lose()
+	defer b.onConnect(lose)()
+	err := request(lost)
+	if err != nil && lost.Err() != nil && ctx.Err() == nil {
+		return ErrAway
+	}
+	return away(err)
 }
 
 // sleep reports whether d went by before ctx ended.

@@ -161,6 +161,9 @@ func TestAskBeyondSlotsIsBusy(t *testing.T) {
 			if a := recv(t, first, "refusal"); a.Reason != "busy" || a.Turn != 2 {
 				t.Errorf("answer %+v", a)
 			}
+			if err := b.Cancel(1, "CA2", 1); err != nil {
+				t.Error(err)
+			}
 			return
 		case a := <-second:
 			if a.Reason != "busy" || attempt > 100 {

@@ -24,11 +24,13 @@ func (b *Bus) newReader(ctx context.Context, stream string, cfg jetstream.Consum
 	cfg.MemoryStorage = true
 	cfg.Replicas = 1
 	cfg.InactiveThreshold = time.Minute // should we die without deleting it
-	ctx, cancel := brief(ctx)
-	defer cancel()
-	cons, err := b.js.CreateConsumer(ctx, stream, cfg)
+	var cons jetstream.Consumer
+	err := b.call(ctx, func(ctx context.Context) (err error) {
+		cons, err = b.js.CreateConsumer(ctx, stream, cfg)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read stream %s: %w", stream, away(err))
+		return nil, fmt.Errorf("read stream %s: %w", stream, err)
 	}
 	info := cons.CachedInfo()
 	return &reader{bus: b, stream: stream, consumer: info.Name, left: info.NumPending}, nil

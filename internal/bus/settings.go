@@ -50,10 +50,12 @@ func (b *Bus) DeleteSettings(ctx context.Context, t events.Tenant) error {
 	if !t.Valid() {
 		return fmt.Errorf("delete settings: %w", events.ErrNoTenant)
 	}
-	ctx, cancel := brief(ctx)
-	defer cancel()
-	if _, err := b.js.PublishMsg(ctx, deletion(bucketSettings, t.String(), nil)); err != nil {
-		return fmt.Errorf("delete settings of tenant %s: %w", t, away(err))
+	err := b.call(ctx, func(ctx context.Context) error {
+		_, err := b.js.PublishMsg(ctx, deletion(bucketSettings, t.String(), nil))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete settings of tenant %s: %w", t, err)
 	}
 	return nil
 }

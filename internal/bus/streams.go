@@ -84,7 +84,7 @@ func bucketKey(bucket, key string) string { return "$KV." + bucket + "." + key }
 // ensure creates what is missing. Many processes may do so at once.
 func (b *Bus) ensure(ctx context.Context) error {
 	for _, cfg := range streams(b.opts.Replicas) {
-		if err := b.ensureStream(ctx, cfg); err != nil {
+		if err := b.call(ctx, func(ctx context.Context) error { return b.ensureStream(ctx, cfg) }); err != nil {
 			return fmt.Errorf("prepare stream %s: %w", cfg.Name, err)
 		}
 	}
@@ -95,8 +95,6 @@ func (b *Bus) ensure(ctx context.Context) error {
 // replicas of an existing stream belong to its operator; only subjects it does
 // not capture yet are added.
 func (b *Bus) ensureStream(ctx context.Context, want jetstream.StreamConfig) error {
-	ctx, cancel := brief(ctx)
-	defer cancel()
 	for range 10 {
 		s, err := b.js.Stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -163,11 +161,13 @@ func (b *Bus) StreamCreated(ctx context.Context) (time.Time, error) {
 }
 
 func (b *Bus) info(ctx context.Context) (*jetstream.StreamInfo, error) {
-	ctx, cancel := brief(ctx)
-	defer cancel()
-	s, err := b.js.Stream(ctx, events.Stream)
+	var s jetstream.Stream
+	err := b.call(ctx, func(ctx context.Context) (err error) {
+		s, err = b.js.Stream(ctx, events.Stream)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", events.Stream, away(err))
+		return nil, fmt.Errorf("look up stream %s: %w", events.Stream, err)
 	}
 	return s.CachedInfo(), nil
 }
