@@ -35,11 +35,15 @@ func (b *Bus) lookUp(ctx context.Context, bucket, key string) (kept, error) {
 	if err != nil {
 		return kept{}, err
 	}
-	m, err := s.GetLastMsgForSubject(ctx, bucketKey(bucket, key))
+	var m *jetstream.RawStreamMsg
+	err = b.call(ctx, func(ctx context.Context) (err error) {
+		m, err = s.GetLastMsgForSubject(ctx, bucketKey(bucket, key))
+		return err
+	})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return kept{}, nil
 	} else if err != nil {
-		return kept{}, away(err)
+		return kept{}, err
 	}
 	return kept{value: m.Data, rev: m.Sequence, deleted: isDeletion(m.Header)}, nil
 }
@@ -56,12 +60,15 @@ func (b *Bus) swap(ctx context.Context, m *nats.Msg, rev uint64, ttl time.Durati
 	if ttl > 0 {
 		opts = append(opts, jetstream.WithMsgTTL(ttl))
 	}
-	_, err := b.js.PublishMsg(ctx, m, opts...)
+	err := b.call(ctx, func(ctx context.Context) error {
+		_, err := b.js.PublishMsg(ctx, m, opts...)
+		return err
+	})
 	var api *jetstream.APIError
 	if errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
 		return errRaced
 	}
-	return away(err)
+	return err
 }
 
 func deletion(bucket, key string, data []byte) *nats.Msg {
@@ -75,9 +82,9 @@ func deletion(bucket, key string, data []byte) *nats.Msg {
 func (b *Bus) list(ctx context.Context, bucket string, each func(key string, value []byte)) error {
 	prefix := len(bucketKey(bucket, ""))
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: bucketKey(bucket, ">")}
-	return b.scan(ctx, bucketStream(bucket), cfg, func(m jetstream.Msg, _ uint64) bool {
-		if !isDeletion(m.Headers()) && len(m.Subject()) > prefix {
-			each(m.Subject()[prefix:], m.Data())
+	return b.scan(ctx, bucketStream(bucket), cfg, func(m incoming) bool {
+		if !isDeletion(m.Header) && len(m.Subject) > prefix {
+			each(m.Subject[prefix:], m.Data)
 		}
 		return true
 	})
@@ -91,9 +98,12 @@ func (b *Bus) stream(ctx context.Context, name string) (jetstream.Stream, error)
 	if s != nil {
 		return s, nil
 	}
-	s, err := b.js.Stream(ctx, name)
+	err := b.call(ctx, func(ctx context.Context) (err error) {
+		s, err = b.js.Stream(ctx, name)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", name, away(err))
+		return nil, fmt.Errorf("look up stream %s: %w", name, err)
 	}
 	b.mu.Lock()
 	b.handles[name] = s

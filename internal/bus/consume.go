@@ -96,7 +96,7 @@ func (w *worker) run(ctx context.Context) error {
 	if err := checkToken("name", w.Name); err != nil {
 		return err
 	}
-	if _, err := w.consumer(ctx, events.Stream); errors.Is(err, errMisfit) {
+	if err := w.ready(ctx, events.Stream); errors.Is(err, errMisfit) {
 		return err
 	}
 	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -129,9 +129,14 @@ func (w *worker) run(ctx context.Context) error {
 	return nil
 }
 
-// consumer finds or makes the shared consumer of one stream. One that exists
+// ready is ensure as one request.
+func (w *worker) ready(ctx context.Context, stream string) error {
+	return w.bus.call(ctx, func(ctx context.Context) error { return w.ensure(ctx, stream) })
+}
+
+// ensure finds or makes the shared consumer of one stream. One that exists
 // is left as it is.
-func (w *worker) consumer(ctx context.Context, stream string) (jetstream.Consumer, error) {
+func (w *worker) ensure(ctx context.Context, stream string) error {
 	filter := events.Filter(w.fact)
 	if stream == streamRetry {
 		filter = retrySubject(w.Name, ">")
@@ -147,78 +152,68 @@ func (w *worker) consumer(ctx context.Context, stream string) (jetstream.Consume
 		}
 	}
 	if err != nil {
-		return nil, away(err)
+		return err
 	}
 	if have := cons.CachedInfo().Config.FilterSubject; have != filter {
-		return nil, fmt.Errorf("%w: consumer takes %s, not %s", errMisfit, have, filter)
+		return fmt.Errorf("%w: consumer takes %s, not %s", errMisfit, have, filter)
 	}
-	return cons, nil
+	return nil
 }
 
 // feed brings in what a stream holds for the consumer, as far as there is room.
 func (w *worker) feed(ctx context.Context, stream string, hold int) {
-	var cons jetstream.Consumer
+	ensured := false
 	for try := 0; ctx.Err() == nil; {
 		n := w.fair.room(ctx, stream, hold)
 		if n == 0 {
 			return
 		}
-		err := func() (err error) {
-			if cons == nil {
-				if cons, err = w.consumer(ctx, stream); err != nil {
-					return err
-				}
-			}
-			return w.take(ctx, cons, stream, n)
-		}()
-		switch {
-		case err == nil:
-			try = 0
-		case errors.Is(err, context.Canceled): // ctx has ended, or a new connection was made
-		default:
-			cons = nil // it may have been deleted
-			if try == 3 {
-				w.log.Warn("waiting for the bus", zap.String("stream", stream), zap.Error(err))
-			}
-			sleep(ctx, jitter(doubled(20*time.Millisecond, 2*time.Second, try)))
-			try++
+		var err error
+		if !ensured {
+			err = w.ready(ctx, stream)
+			ensured = err == nil
 		}
+		if err == nil {
+			err = w.take(ctx, stream, n)
+		}
+		if err == nil || ctx.Err() != nil {
+			try = 0
+			continue
+		}
+		ensured = false // it may have been deleted
+		if try == 3 {
+			w.log.Warn("waiting for the bus", zap.String("stream", stream), zap.Error(err))
+		}
+		w.bus.pause(ctx, jitter(doubled(10*time.Millisecond, 2*time.Second, try)))
+		try++
 	}
 }
 
 // take makes one request for up to n messages and queues what comes.
-func (w *worker) take(ctx context.Context, cons jetstream.Consumer, stream string, n int) error {
-	p, err := w.bus.pull(ctx, cons, n)
+func (w *worker) take(ctx context.Context, stream string, n int) error {
+	p, err := w.bus.pull(stream, w.Name, n)
 	if err != nil {
 		return err
 	}
-	for m := range p.msgs {
-		if d, err := w.delivery(m, stream); err != nil {
-			w.log.Error("message without metadata", zap.Error(err))
-		} else {
-			w.fair.push(d)
+	for {
+		m, _, more := p.next(ctx, nil)
+		if !more {
+			return p.end()
 		}
+		w.fair.push(w.delivery(m, stream))
 	}
-	return p.end()
 }
 
-func (w *worker) delivery(m jetstream.Msg, stream string) (*delivery, error) {
-	meta, err := m.Metadata()
-	if err != nil {
-		return nil, err
-	}
-	d := &delivery{
-		key: source{stream, meta.Sequence.Stream}, msg: m, subject: m.Subject(),
-		seq: meta.Sequence.Stream, tries: int(meta.NumDelivered),
-	}
+func (w *worker) delivery(m incoming, stream string) *delivery {
+	d := &delivery{key: source{stream, m.seq}, msg: m, subject: m.Subject, seq: m.seq, tries: m.tries}
 	if stream == streamRetry {
-		d.subject = strings.TrimPrefix(m.Subject(), retrySubject(w.Name, ""))
-		d.seq = readLetter("", m.Headers(), 0).EventSeq
+		d.subject = strings.TrimPrefix(m.Subject, retrySubject(w.Name, ""))
+		d.seq = readLetter("", m.Header, 0).EventSeq
 	}
 	if tok := strings.SplitN(d.subject, ".", 3); len(tok) == 3 {
 		d.tenant = tok[1]
 	}
-	return d, nil
+	return d
 }
 
 // beat tells the server that everything held is still being worked on.
@@ -231,8 +226,8 @@ func (w *worker) beat(done <-chan struct{}) {
 			return
 		case <-tick.C:
 			for _, d := range w.fair.all() {
-				if err := d.current().InProgress(); err != nil && errors.Is(away(err), ErrAway) {
-					break
+				if w.bus.tell(d.current(), "+WPI") != nil {
+					break // away; next time then
 				}
 			}
 		}

@@ -52,10 +52,10 @@ type letter struct {
 }
 
 // letterOf makes a dead letter of m, of the stream of facts.
-func letterOf(m jetstream.Msg, consumer string, seq uint64, reason string) letter {
+func letterOf(m incoming, consumer, reason string) letter {
 	return letter{
-		id: consumer + ":" + strconv.FormatUint(seq, 10), consumer: consumer, reason: reason, tries: 1,
-		seq: seq, subject: m.Subject(), header: m.Headers(), data: m.Data(),
+		id: consumer + ":" + strconv.FormatUint(m.seq, 10), consumer: consumer, reason: reason, tries: m.tries,
+		seq: m.seq, subject: m.Subject, header: m.Header, data: m.Data,
 	}
 }
 
@@ -103,9 +103,9 @@ func cut(s string, n int) string {
 func (b *Bus) DeadLetters(ctx context.Context, limit int) ([]DeadLetter, error) {
 	var out []DeadLetter
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, HeadersOnly: true}
-	err := b.scan(ctx, streamDead, cfg, func(m jetstream.Msg, seq uint64) bool {
+	err := b.scan(ctx, streamDead, cfg, func(m incoming) bool {
 		if len(out) < limit {
-			out = append(out, readLetter(m.Subject(), m.Headers(), seq))
+			out = append(out, readLetter(m.Subject, m.Header, m.seq))
 		}
 		return len(out) < limit
 	})
@@ -145,11 +145,15 @@ func (b *Bus) Redrive(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return fmt.Errorf("redrive %d: %w", seq, err)
 	}
-	m, err := s.GetMsg(ctx, seq)
+	var m *jetstream.RawStreamMsg
+	err = b.call(ctx, func(ctx context.Context) (err error) {
+		m, err = s.GetMsg(ctx, seq)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return fmt.Errorf("redrive %d: %w", seq, ErrNoLetter)
 	} else if err != nil {
-		return fmt.Errorf("redrive %d: %w", seq, away(err))
+		return fmt.Errorf("redrive %d: %w", seq, err)
 	}
 	l := readLetter(m.Subject, m.Header, seq)
 	if l.Consumer == follower {
@@ -164,8 +168,9 @@ func (b *Bus) Redrive(ctx context.Context, seq uint64) error {
 	if _, err := b.store(ctx, &nats.Msg{Subject: retrySubject(l.Consumer, l.Subject), Header: h, Data: m.Data}); err != nil {
 		return fmt.Errorf("redrive %d: %w", seq, err)
 	}
-	if err := s.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return fmt.Errorf("redrive %d: remove letter: %w", seq, away(err))
+	err = b.call(ctx, func(ctx context.Context) error { return s.DeleteMsg(ctx, seq) })
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return fmt.Errorf("redrive %d: remove letter: %w", seq, err)
 	}
 	return nil
 }
@@ -175,9 +180,9 @@ func (b *Bus) Redrive(ctx context.Context, seq uint64) error {
 func (b *Bus) RedriveAll(ctx context.Context) (int, error) {
 	var seqs []uint64
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, HeadersOnly: true}
-	err := b.scan(ctx, streamDead, cfg, func(m jetstream.Msg, seq uint64) bool {
-		if readLetter(m.Subject(), m.Headers(), seq).Consumer != follower {
-			seqs = append(seqs, seq)
+	err := b.scan(ctx, streamDead, cfg, func(m incoming) bool {
+		if readLetter(m.Subject, m.Header, m.seq).Consumer != follower {
+			seqs = append(seqs, m.seq)
 		}
 		return true
 	})

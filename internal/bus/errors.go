@@ -90,6 +90,25 @@ func jitter(d time.Duration) time.Duration {
 	return d/2 + rand.N(d/2)
 }
 
+// requestLimit bounds one request to the server: an answer can be lost with the
+// connection it was to come over, however long its caller would wait.
+const requestLimit = 5 * time.Second
+
+// call makes one request to the server. It is given up as ErrAway when a new
+// connection is made, since the answer would have come over the last one.
+func (b *Bus) call(ctx context.Context, request func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, requestLimit)
+	defer cancel()
+	lost, lose := context.WithCancel(limited)
+	defer lose()
+	defer b.onConnect(lose)()
+	err := request(lost)
+	if err != nil && lost.Err() != nil && ctx.Err() == nil {
+		return ErrAway
+	}
+	return away(err)
+}
+
 // sleep reports whether d went by before ctx ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)

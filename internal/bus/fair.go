@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // delivery is one message held by this process until it is settled.
@@ -13,11 +11,11 @@ type delivery struct {
 	key     source
 	tenant  string // token of its subject; decides whose turn it is
 	subject string // it was published on first
-	seq     uint64 // in the stream of facts; 0 where that is not known
-	tries   int
+	seq     uint64 // in the stream of facts
+	tries   int    // deliveries, this one included
 
 	mu  sync.Mutex
-	msg jetstream.Msg // newest copy: earlier ones can no longer be acknowledged
+	msg incoming // newest copy: earlier ones can no longer be acknowledged
 }
 
 // source identifies a message.
@@ -26,7 +24,7 @@ type source struct {
 	seq    uint64
 }
 
-func (d *delivery) current() jetstream.Msg {
+func (d *delivery) current() incoming {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.msg

@@ -43,7 +43,7 @@ func (b *Bus) Follow(ctx context.Context, from uint64, filters []string, handle 
 		if err != nil && ctx.Err() == nil {
 			b.log.Warn("following interrupted", zap.Uint64("next", f.next), zap.Error(err))
 		}
-		sleep(ctx, jitter(doubled(20*time.Millisecond, 2*time.Second, try)))
+		b.pause(ctx, jitter(doubled(20*time.Millisecond, 2*time.Second, try)))
 	}
 	return nil
 }
@@ -68,15 +68,15 @@ func (f *following) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer r.close(events.Stream)
+	defer r.close()
 	for ctx.Err() == nil {
-		p, err := f.bus.pull(ctx, r.cons, batchSize)
+		p, err := r.pull(batchSize)
 		if err != nil {
 			return err
 		}
 		// A pull that failed may have lost messages, which a consumer without
 		// acknowledgements does not send again: go on with another.
-		if err := errors.Join(f.drain(ctx, r, p.msgs), p.end()); err != nil {
+		if err := errors.Join(f.drain(ctx, r, p), p.end()); err != nil {
 			return err
 		}
 	}
@@ -84,29 +84,27 @@ func (f *following) run(ctx context.Context) error {
 }
 
 // drain handles what one pull brings, batch by batch.
-func (f *following) drain(ctx context.Context, r *reader, msgs <-chan jetstream.Msg) error {
+func (f *following) drain(ctx context.Context, r *reader, p *pulled) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	var end time.Time // of the batch
 	for {
-		select {
-		case m, ok := <-msgs:
-			if !ok {
-				return f.flush(ctx)
-			}
-			seq, err := r.accept(m)
-			if err != nil {
+		m, got, more := p.next(ctx, timer.C)
+		if !more {
+			return f.flush(ctx)
+		}
+		if got {
+			if err := r.accept(m); err != nil {
 				return errors.Join(err, f.flush(ctx))
 			}
 			if f.seen == 0 {
 				end = time.Now().Add(batchTime)
 			}
-			f.add(ctx, m, seq)
+			f.add(ctx, m)
 			if len(f.batch) < batchSize {
 				timer.Reset(min(batchGap, time.Until(end)))
 				continue
 			}
-		case <-timer.C:
 		}
 		if err := f.flush(ctx); err != nil {
 			return err
@@ -114,22 +112,21 @@ func (f *following) drain(ctx context.Context, r *reader, msgs <-chan jetstream.
 	}
 }
 
-func (f *following) add(ctx context.Context, m jetstream.Msg, seq uint64) {
-	if seq < f.next {
+func (f *following) add(ctx context.Context, m incoming) {
+	if m.seq < f.next {
 		return
 	}
-	f.seen = seq
-	e, err := f.bus.codec.decode(m.Subject(), m.Headers(), m.Data())
+	f.seen = m.seq
+	e, err := f.bus.codec.decode(m.Subject, m.Header, m.Data)
 	if err != nil {
-		f.bus.log.Error("fact left out", zap.Uint64("seq", seq), zap.Error(err))
-		l := letterOf(m, follower, seq, err.Error())
-		if err := f.bus.bury(ctx, l); err != nil {
+		f.bus.log.Error("fact left out", zap.Uint64("seq", m.seq), zap.Error(err))
+		if err := f.bus.bury(ctx, letterOf(m, follower, err.Error())); err != nil {
 			// The original stays in the stream; only the notice is missing.
-			f.bus.log.Warn("dead letter not stored", zap.Uint64("seq", seq), zap.Error(err))
+			f.bus.log.Warn("dead letter not stored", zap.Uint64("seq", m.seq), zap.Error(err))
 		}
 		return
 	}
-	e.Seq, e.Delivery = seq, 1
+	e.Seq, e.Delivery = m.seq, 1
 	f.batch = append(f.batch, e)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -116,12 +117,7 @@ func run(t testing.TB, f func(context.Context) error) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- f(ctx) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
+	stop = sync.OnceFunc(func() {
 		cancel()
 		select {
 		case err := <-done:
@@ -131,7 +127,7 @@ func run(t testing.TB, f func(context.Context) error) (stop func()) {
 		case <-time.After(40 * time.Second):
 			t.Error("does not end")
 		}
-	}
+	})
 	t.Cleanup(stop)
 	return stop
 }

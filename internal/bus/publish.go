@@ -12,10 +12,7 @@ import (
 	"neurosphere.ai/neurosphere/events"
 )
 
-const (
-	publishTries = 6
-	ackTimeout   = 5 * time.Second
-)
+const publishTries = 6
 
 // Publish stores e and returns its sequence in the stream; a fact stored
 // before keeps its first sequence. It retries for some seconds while the bus
@@ -37,18 +34,20 @@ func (b *Bus) Publish(ctx context.Context, e events.Event) (uint64, error) {
 func (b *Bus) store(ctx context.Context, m *nats.Msg) (uint64, error) {
 	var last error
 	for try := range publishTries {
-		tryCtx, cancel := context.WithTimeout(ctx, ackTimeout)
-		ack, err := b.js.PublishMsg(tryCtx, m, jetstream.WithRetryAttempts(0))
-		cancel()
+		var ack *jetstream.PubAck
+		err := b.call(ctx, func(ctx context.Context) (err error) {
+			ack, err = b.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
+			return err
+		})
 		if err == nil {
 			return ack.Sequence, nil
 		}
-		last = away(err)
+		last = err
 		var api *jetstream.APIError
 		if errors.As(err, &api) && api.Code < 500 {
 			return 0, last // the same message will be refused again
 		}
-		if !sleep(ctx, jitter(doubled(50*time.Millisecond, 2*time.Second, try))) {
+		if !b.pause(ctx, jitter(doubled(50*time.Millisecond, 2*time.Second, try))) {
 			return 0, errors.Join(last, ctx.Err())
 		}
 	}

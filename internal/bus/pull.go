@@ -2,129 +2,173 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 )
 
 const (
 	pullExpiry    = 30 * time.Second
 	pullHeartbeat = 2 * time.Second // two missed ones end a pull
+	drainTime     = time.Second
 )
 
-// pulled is one request for messages under way.
+var (
+	errGone   = errors.New("consumer is gone")
+	errSilent = errors.New("server is silent")
+	errGap    = errors.New("a message was lost on the way")
+)
+
+// incoming is one message of a stream, delivered by a consumer.
+type incoming struct {
+	*nats.Msg
+	seq     uint64 // in the stream
+	nth     uint64 // among the consumer's deliveries
+	pending uint64 // messages for the consumer after this one
+	tries   int    // 1 on first delivery
+}
+
+// pulled is one request for messages under way. The client library's own
+// requests lose what the server sends while they are being cancelled, which
+// others then get only after AckWait; ours are drained.
 type pulled struct {
-	msgs   <-chan jetstream.Msg // closed when all came, none came for long, or the request failed
-	batch  jetstream.MessageBatch
-	cancel func()
+	msgs    chan *nats.Msg
+	sub     *nats.Subscription
+	left    int // messages still to come
+	silence *time.Timer
+	again   chan struct{} // a new connection was made: its server has forgotten the request
+	unhook  func()
+	stopped bool // what is in msgs is all there will be
+	err     error
 }
 
 // pull asks a consumer for up to n messages. Its caller must end it.
-func (b *Bus) pull(ctx context.Context, c jetstream.Consumer, n int) (*pulled, error) {
-	ctx, cancel := context.WithTimeout(ctx, pullExpiry)
-	// The server one connects to anew may have forgotten the request, or
-	// answered it into the void.
-	unhook := b.onConnect(cancel)
-	batch, err := c.Fetch(n, jetstream.FetchContext(ctx), jetstream.FetchHeartbeat(pullHeartbeat))
+func (b *Bus) pull(stream, consumer string, n int) (*pulled, error) {
+	p := &pulled{msgs: make(chan *nats.Msg, n+64), left: n, again: make(chan struct{}, 1)} // room for messages and heartbeats
+	request, err := json.Marshal(map[string]any{"batch": n, "expires": pullExpiry, "idle_heartbeat": pullHeartbeat})
 	if err != nil {
-		unhook()
-		cancel()
+		return nil, err
+	}
+	inbox := b.nc.NewInbox()
+	if p.sub, err = b.nc.ChanSubscribe(inbox, p.msgs); err != nil {
 		return nil, away(err)
 	}
-	return &pulled{batch.Messages(), batch, func() { unhook(); cancel() }}, nil
+	p.unhook = b.onConnect(func() { signal(p.again) })
+	p.silence = time.NewTimer(2 * pullHeartbeat)
+	subject := "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer
+	if err := b.nc.PublishMsg(&nats.Msg{Subject: subject, Reply: inbox, Data: request}); err != nil {
+		p.stop(away(err))
+		return nil, p.end()
+	}
+	return p, nil
 }
 
-// end stops the request where it still runs and says whether messages may have
-// been lost with it.
+// next waits for a message. got is false when wake fired first; more is false
+// when none will come. Once ctx ends it hands over what is already under way.
+func (p *pulled) next(ctx context.Context, wake <-chan time.Time) (m incoming, got, more bool) {
+	for p.left > 0 {
+		if p.stopped {
+			select {
+			case raw := <-p.msgs:
+				if m, got = p.take(raw); got {
+					return m, true, true
+				}
+				continue
+			default:
+				return incoming{}, false, false
+			}
+		}
+		select {
+		case raw := <-p.msgs:
+			if m, got = p.take(raw); got {
+				return m, true, true
+			}
+		case <-wake:
+			return incoming{}, false, true
+		case <-p.silence.C:
+			p.stop(errSilent)
+		case <-p.again:
+			p.stop(ErrAway)
+		case <-ctx.Done():
+			p.drain()
+			p.stop(ctx.Err())
+		}
+	}
+	return incoming{}, false, false
+}
+
+// take tells messages from what the server says about the request.
+func (p *pulled) take(raw *nats.Msg) (incoming, bool) {
+	p.silence.Reset(2 * pullHeartbeat)
+	status := raw.Header.Get("Status")
+	if status == "" || len(raw.Data) > 0 {
+		meta, err := raw.Metadata()
+		if err != nil {
+			p.stop(fmt.Errorf("read delivery: %w", err))
+			return incoming{}, false
+		}
+		p.left--
+		return incoming{raw, meta.Sequence.Stream, meta.Sequence.Consumer, meta.NumPending, int(meta.NumDelivered)}, true
+	}
+	reason := strings.ToLower(raw.Header.Get("Description"))
+	switch {
+	case status == "100": // a heartbeat
+	case status == "404", status == "408", strings.Contains(reason, "batch completed"):
+		p.stop(nil) // it expired
+	case status == "503", strings.Contains(reason, "consumer deleted"):
+		p.stop(errGone)
+	default:
+		p.stop(fmt.Errorf("server answers %s %s", status, reason))
+	}
+	return incoming{}, false
+}
+
+func (p *pulled) stop(err error) {
+	if !p.stopped {
+		p.stopped, p.err = true, err
+	}
+}
+
+// drain has the server send no more and waits until what it sent is here.
+func (p *pulled) drain() {
+	closed := make(chan struct{})
+	p.sub.SetClosedHandler(func(string) { close(closed) })
+	if p.sub.Drain() != nil {
+		return // the connection is gone, nothing is under way
+	}
+	t := time.NewTimer(drainTime)
+	defer t.Stop()
+	select {
+	case <-closed:
+	case <-t.C:
+	}
+}
+
+// end ends the request and says why it ended before its time, if it did.
+// Messages may then have been lost with it.
 func (p *pulled) end() error {
-	p.cancel()
-	for range p.msgs { // what nobody took
-	}
-	return away(p.batch.Error())
+	p.unhook()
+	p.silence.Stop()
+	_ = p.sub.Unsubscribe() // fails where it has ended already
+	return p.err
 }
 
-var errGap = errors.New("a message was lost on the way")
-
-// reader reads a stream in order through a consumer of its own that keeps no
-// acknowledgements.
-type reader struct {
-	bus  *Bus
-	name string
-	cons jetstream.Consumer
-	last uint64 // consumer sequence
-	left uint64 // messages there were for it when it was made, or when the last one was sent
-}
-
-// newReader makes a consumer of cfg's subjects and start.
-func (b *Bus) newReader(ctx context.Context, stream string, cfg jetstream.ConsumerConfig) (*reader, error) {
-	cfg.AckPolicy = jetstream.AckNonePolicy
-	cfg.MemoryStorage = true
-	cfg.Replicas = 1
-	cfg.InactiveThreshold = time.Minute // should we die without deleting it
-	cons, err := b.js.CreateConsumer(ctx, stream, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("read stream %s: %w", stream, away(err))
+// pause waits for d or for a new connection; false when ctx ended first.
+func (b *Bus) pause(ctx context.Context, d time.Duration) bool {
+	again := make(chan struct{}, 1)
+	defer b.onConnect(func() { signal(again) })()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-again:
+		return true
+	case <-ctx.Done():
+		return false
 	}
-	info := cons.CachedInfo()
-	return &reader{bus: b, name: info.Name, cons: cons, left: info.NumPending}, nil
-}
-
-// accept returns m's stream sequence, or errGap if one before it is missing.
-func (r *reader) accept(m jetstream.Msg) (uint64, error) {
-	meta, err := m.Metadata()
-	if err != nil {
-		return 0, err
-	}
-	if meta.Sequence.Consumer != r.last+1 {
-		return 0, errGap
-	}
-	r.last, r.left = meta.Sequence.Consumer, meta.NumPending
-	return meta.Sequence.Stream, nil
-}
-
-func (r *reader) close(stream string) {
-	if !r.bus.Connected() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = r.bus.js.DeleteConsumer(ctx, stream, r.name) // else it expires
-}
-
-// scanTime bounds a scan whose context has no deadline.
-const scanTime = 30 * time.Second
-
-// scan hands over what a stream holds for cfg now, in order, until each
-// returns false. It fails when the connection does.
-func (b *Bus) scan(ctx context.Context, stream string, cfg jetstream.ConsumerConfig, each func(m jetstream.Msg, seq uint64) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, scanTime)
-	defer cancel()
-	r, err := b.newReader(ctx, stream, cfg)
-	if err != nil {
-		return err
-	}
-	defer r.close(stream)
-	for more := true; more && r.left > 0; {
-		if more, err = r.some(ctx, each); err != nil {
-			return fmt.Errorf("read stream %s: %w", stream, err)
-		}
-	}
-	return nil
-}
-
-func (r *reader) some(ctx context.Context, each func(m jetstream.Msg, seq uint64) bool) (more bool, err error) {
-	p, err := r.bus.pull(ctx, r.cons, int(min(r.left, batchSize)))
-	if err != nil {
-		return false, err
-	}
-	for m := range p.msgs {
-		seq, err := r.accept(m)
-		if err != nil || !each(m, seq) {
-			_ = p.end() // cut short by us
-			return false, err
-		}
-	}
-	return true, p.end()
 }

@@ -46,21 +46,21 @@ func (b *Bus) readCall(ctx context.Context, t events.Tenant, call string, first,
 	}
 	var out []events.Event
 	seen := map[string]bool{}
-	err := b.scan(ctx, events.Stream, cfg, func(m jetstream.Msg, seq uint64) bool {
-		if seq > last {
+	err := b.scan(ctx, events.Stream, cfg, func(m incoming) bool {
+		if m.seq > last {
 			return false
 		}
-		if seq >= first && mayBeOf(m, call) {
-			e, err := b.codec.decode(m.Subject(), m.Headers(), m.Data())
+		if m.seq >= first && mayBeOf(m, call) {
+			e, err := b.codec.decode(m.Subject, m.Header, m.Data)
 			if err != nil {
-				b.log.Error("fact left out of call", zap.String("call", call), zap.Uint64("seq", seq), zap.Error(err))
+				b.log.Error("fact left out of call", zap.String("call", call), zap.Uint64("seq", m.seq), zap.Error(err))
 			} else if e.Call == call && !seen[e.ID] {
 				seen[e.ID] = true
-				e.Seq, e.Delivery = seq, 1
+				e.Seq, e.Delivery = m.seq, 1
 				out = append(out, e)
 			}
 		}
-		return seq < last
+		return m.seq < last
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read call %s: %w", call, err)
@@ -69,8 +69,8 @@ func (b *Bus) readCall(ctx context.Context, t events.Tenant, call string, first,
 }
 
 // mayBeOf spares the facts of other calls from being decoded.
-func mayBeOf(m jetstream.Msg, call string) bool {
-	h := m.Headers()
+func mayBeOf(m incoming, call string) bool {
+	h := m.Header
 	if h.Get("ce-specversion") == "" {
 		return true // structured: only the body tells
 	}

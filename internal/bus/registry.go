@@ -149,8 +149,6 @@ func (b *Bus) takeEpoch(key string) epoch {
 // a later epoch, or by its deletion. Both kinds of data hold the epoch they
 // were written in.
 func (b *Bus) writeEntry(ctx context.Context, kind byte, key string, data []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
-	defer cancel()
 	var ours epoch
 	if err := json.Unmarshal(data, &ours); err != nil {
 		return fmt.Errorf("read call entry: %w", err)
@@ -205,7 +203,7 @@ func (b *Bus) KeepAlive(ctx context.Context, instance string) error {
 		if err := b.beat(ctx, subject); err != nil && ctx.Err() == nil {
 			b.log.Warn("cannot report being alive", zap.Error(err))
 		}
-		if !sleep(ctx, time.Second) {
+		if !b.pause(ctx, time.Second) {
 			break
 		}
 	}
@@ -221,8 +219,10 @@ func (b *Bus) KeepAlive(ctx context.Context, instance string) error {
 func (b *Bus) beat(ctx context.Context, subject string) error {
 	ctx, cancel := context.WithTimeout(ctx, ownerTTL/2)
 	defer cancel()
-	_, err := b.js.Publish(ctx, subject, []byte(time.Now().UTC().Format(time.RFC3339)), jetstream.WithRetryAttempts(0))
-	return away(err)
+	return b.call(ctx, func(ctx context.Context) error {
+		_, err := b.js.Publish(ctx, subject, []byte(time.Now().UTC().Format(time.RFC3339)), jetstream.WithRetryAttempts(0))
+		return err
+	})
 }
 
 // AliveOwners is the set of instances that are alive. Right after a restart of
@@ -237,9 +237,13 @@ func (b *Bus) AliveOwners(ctx context.Context) (map[string]bool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list owners: %w", err)
 	}
-	info, err := s.Info(ctx, jetstream.WithSubjectFilter(bucketKey(bucketOwners, ">")))
+	var info *jetstream.StreamInfo
+	err = b.call(ctx, func(ctx context.Context) (err error) {
+		info, err = s.Info(ctx, jetstream.WithSubjectFilter(bucketKey(bucketOwners, ">")))
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("list owners: %w", away(err))
+		return nil, fmt.Errorf("list owners: %w", err)
 	}
 	// Where the bucket is as old as the facts there was nobody to forget.
 	if info.Created.Sub(facts.Created) > ownerTTL && info.TimeStamp.Sub(info.Created) < ownerTTL {

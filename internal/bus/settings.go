@@ -50,8 +50,12 @@ func (b *Bus) DeleteSettings(ctx context.Context, t events.Tenant) error {
 	if !t.Valid() {
 		return fmt.Errorf("delete settings: %w", events.ErrNoTenant)
 	}
-	if _, err := b.js.PublishMsg(ctx, deletion(bucketSettings, t.String(), nil)); err != nil {
-		return fmt.Errorf("delete settings of tenant %s: %w", t, away(err))
+	err := b.call(ctx, func(ctx context.Context) error {
+		_, err := b.js.PublishMsg(ctx, deletion(bucketSettings, t.String(), nil))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete settings of tenant %s: %w", t, err)
 	}
 	return nil
 }
@@ -71,7 +75,7 @@ func (b *Bus) WatchSettings(ctx context.Context, changed func(s events.Settings,
 		if time.Since(began) > pullExpiry {
 			try = 0
 		}
-		sleep(ctx, jitter(doubled(20*time.Millisecond, 2*time.Second, try)))
+		b.pause(ctx, jitter(doubled(20*time.Millisecond, 2*time.Second, try)))
 	}
 	return nil
 }
@@ -90,15 +94,19 @@ func (w *settingsWatch) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer r.close(bucketStream(bucketSettings))
+	defer r.close()
 	for ctx.Err() == nil {
 		w.caughtUp(r)
-		p, err := w.bus.pull(ctx, r.cons, batchSize)
+		p, err := r.pull(batchSize)
 		if err != nil {
 			return err
 		}
-		for m := range p.msgs {
-			if _, err := r.accept(m); err != nil {
+		for {
+			m, _, more := p.next(ctx, nil)
+			if !more {
+				break
+			}
+			if err := r.accept(m); err != nil {
 				return errors.Join(err, p.end())
 			}
 			w.take(m)
@@ -118,19 +126,19 @@ func (w *settingsWatch) caughtUp(r *reader) {
 	}
 }
 
-func (w *settingsWatch) take(m jetstream.Msg) {
-	t, err := events.ParseTenant(strings.TrimPrefix(m.Subject(), bucketKey(bucketSettings, "")))
+func (w *settingsWatch) take(m incoming) {
+	t, err := events.ParseTenant(strings.TrimPrefix(m.Subject, bucketKey(bucketSettings, "")))
 	if err != nil {
-		w.bus.log.Error("settings of no tenant", zap.String("key", m.Subject()))
+		w.bus.log.Error("settings of no tenant", zap.String("key", m.Subject))
 		return
 	}
-	if isDeletion(m.Headers()) {
+	if isDeletion(m.Header) {
 		delete(w.seen, t)
 		w.changed(events.Settings{Tenant: t}, true)
 		return
 	}
 	var s events.Settings
-	if err := json.Unmarshal(m.Data(), &s); err != nil || s.Tenant != t {
+	if err := json.Unmarshal(m.Data, &s); err != nil || s.Tenant != t {
 		w.bus.log.Error("settings are malformed", zap.Stringer("tenant", t))
 		return
 	}

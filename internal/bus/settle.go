@@ -21,7 +21,7 @@ func (w *worker) settle(ctx context.Context, d *delivery) {
 		return
 	}
 	m := d.current()
-	e, err := w.bus.codec.decode(d.subject, m.Headers(), m.Data())
+	e, err := w.bus.codec.decode(d.subject, m.Header, m.Data)
 	if err != nil {
 		w.giveUp(ctx, d, err.Error())
 		return
@@ -29,8 +29,8 @@ func (w *worker) settle(ctx context.Context, d *delivery) {
 	e.Seq, e.Delivery = d.seq, d.tries
 	switch err := w.guarded(ctx, e); {
 	case err == nil:
-		if err := d.current().Ack(); err != nil {
-			w.logOf(e).Warn("event will come again: not acknowledged", zap.Error(away(err)))
+		if err := w.bus.tell(d.current(), "+ACK"); err != nil {
+			w.logOf(e).Warn("event will come again: not acknowledged", zap.Error(err))
 		}
 	case IsPermanent(err):
 		w.giveUp(ctx, d, err.Error())
@@ -77,9 +77,8 @@ func stack() []string {
 
 // giveUp makes d a dead letter. Only when that is stored is the event let go.
 func (w *worker) giveUp(ctx context.Context, d *delivery, reason string) {
-	m := d.current()
-	l := letterOf(m, w.Name, d.seq, reason)
-	l.subject, l.tries = d.subject, d.tries
+	l := letterOf(d.current(), w.Name, reason)
+	l.subject, l.seq = d.subject, d.seq
 	if d.key.stream == streamRetry {
 		// Not the id of the letter it was redriven from: that one is
 		// remembered, and this would be dropped as its duplicate.
@@ -90,20 +89,24 @@ func (w *worker) giveUp(ctx context.Context, d *delivery, reason string) {
 		w.giveBack(d, jitter(maxBackoff))
 		return
 	}
-	if err := d.current().TermWithReason("dead letter"); err != nil {
-		w.log.Warn("event will be given up again", zap.Uint64("seq", d.seq), zap.Error(away(err)))
+	if err := w.bus.tell(d.current(), "+TERM dead letter"); err != nil {
+		w.log.Warn("event will be given up again", zap.Uint64("seq", d.seq), zap.Error(err))
 	}
 }
 
 // giveBack has the server deliver d again, to anyone, after delay.
 func (w *worker) giveBack(d *delivery, delay time.Duration) {
-	m := d.current()
-	nak := m.Nak
+	verdict := "-NAK"
 	if delay > 0 {
-		nak = func() error { return m.NakWithDelay(delay) }
+		verdict = fmt.Sprintf(`-NAK {"delay": %d}`, delay.Nanoseconds())
 	}
 	// When it cannot be sent, the event comes again after AckWait.
-	if err := nak(); err != nil {
-		w.log.Debug("event not given back", zap.Uint64("seq", d.seq), zap.Error(away(err)))
+	if err := w.bus.tell(d.current(), verdict); err != nil {
+		w.log.Debug("event not given back", zap.Uint64("seq", d.seq), zap.Error(err))
 	}
+}
+
+// tell lets the server know what became of m. Nothing confirms it.
+func (b *Bus) tell(m incoming, verdict string) error {
+	return away(b.nc.Publish(m.Reply, []byte(verdict)))
 }

@@ -84,7 +84,7 @@ func bucketKey(bucket, key string) string { return "$KV." + bucket + "." + key }
 // ensure creates what is missing. Many processes may do so at once.
 func (b *Bus) ensure(ctx context.Context) error {
 	for _, cfg := range streams(b.opts.Replicas) {
-		if err := b.ensureStream(ctx, cfg); err != nil {
+		if err := b.call(ctx, func(ctx context.Context) error { return b.ensureStream(ctx, cfg) }); err != nil {
 			return fmt.Errorf("prepare stream %s: %w", cfg.Name, err)
 		}
 	}
@@ -161,9 +161,13 @@ func (b *Bus) StreamCreated(ctx context.Context) (time.Time, error) {
 }
 
 func (b *Bus) info(ctx context.Context) (*jetstream.StreamInfo, error) {
-	s, err := b.js.Stream(ctx, events.Stream)
+	var s jetstream.Stream
+	err := b.call(ctx, func(ctx context.Context) (err error) {
+		s, err = b.js.Stream(ctx, events.Stream)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", events.Stream, away(err))
+		return nil, fmt.Errorf("look up stream %s: %w", events.Stream, err)
 	}
 	return s.CachedInfo(), nil
 }

@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"context"
+	"crypto/rand"
 	"net"
 	"strconv"
 	"strings"
@@ -44,7 +45,7 @@ func DurableServer(t testing.TB) *BusServer { return server(t, embedded.Options{
 
 func server(t testing.TB, o embedded.Options) *BusServer {
 	t.Helper()
-	o.Password = strings.ReplaceAll(t.Name(), "/", "-")
+	o.Password = rand.Text()
 	s := &BusServer{t: t, dir: t.TempDir(), opts: o}
 	s.Restart()
 	t.Cleanup(s.Stop)

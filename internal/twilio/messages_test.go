@@ -482,12 +482,19 @@ func TestFindDoubts(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := client(t, func(w http.ResponseWriter, _ *http.Request) { answer(w, tt.status, tt.body) })
+			asked := 0
+			c := client(t, func(w http.ResponseWriter, _ *http.Request) {
+				asked++
+				answer(w, tt.status, tt.body)
+			})
 			_, found, err := c.Find(t.Context(), business, staff, secret, time.Now())
 			if err == nil || found {
 				t.Fatalf("found %v without an error", found)
 			}
 			checkError(t, err, tt.kind, tt.status, tt.code)
+			if ends := name != "does not end"; ends && asked != 1 || asked > 1000 {
+				t.Errorf("asked %d times", asked)
+			}
 		})
 	}
 }

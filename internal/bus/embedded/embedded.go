@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -43,6 +44,7 @@ type Server struct {
 	url    string
 	lock   *os.File
 	server *server.Server
+	once   sync.Once
 }
 
 // Start serves dir, creating it if need be, until Stop. What is stored is on
@@ -114,7 +116,9 @@ func (s *Server) InProcessConn() (net.Conn, error) { return s.server.InProcessCo
 func (s *Server) URL() string { return s.url }
 
 // Stop ends the server once what it holds is written.
-func (s *Server) Stop() {
+func (s *Server) Stop() { s.once.Do(s.stop) }
+
+func (s *Server) stop() {
 	if s.server != nil {
 		_ = os.Remove(filepath.Join(s.dir, urlFile)) // Running goes by the lock
 		s.server.Shutdown()
