@@ -67,14 +67,14 @@ func (a *apartment) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ports, err := freePorts(3 + perWorker*5)
+	ports, err := freePorts(4 + perWorker*len(workers()))
 	if err != nil {
 		return err
 	}
-	nats, openai, twilio := ports[0], ports[1], ports[2]
+	nats, openai, twilio, monitor := ports[0], ports[1], ports[2], ports[3]
 	secret := "ns" + acct.AuthToken[:16] // starts with a letter: nats.conf types bare numbers
 	a.env = append(os.Environ(),
-		"NATS_LISTEN=127.0.0.1:"+nats, "NATS_STORE_DIR="+filepath.Join(a.dir, "nats"),
+		"NATS_LISTEN=127.0.0.1:"+nats, "NATS_MONITOR=127.0.0.1:"+monitor, "NATS_STORE_DIR="+filepath.Join(a.dir, "nats"),
 		"NATS_PASSWORD="+secret, "NATS_SYS_PASSWORD=sys"+secret,
 		"NATS_URL=nats://platform:"+secret+"@127.0.0.1:"+nats,
 		"DATABASE_URL="+pg.DSN(), "PUBLIC_URL=http://"+a.addr,
@@ -86,7 +86,7 @@ func (a *apartment) run(ctx context.Context) error {
 	a.keep(life, "nats", a.program("nats-server"), "-c", a.conf)
 	a.keep(life, "simulate", a.program("neurosphere"), "simulate", "-openai", "127.0.0.1:"+openai, "-twilio", "127.0.0.1:"+twilio)
 	var edges []string
-	next := 3
+	next := 4
 	for _, w := range workers() {
 		for i := 1; i <= perWorker; i++ {
 			listen := "127.0.0.1:" + ports[next]
@@ -107,7 +107,7 @@ func (a *apartment) run(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(a.out, "\nRunning apart: %d programs behind http://%s\n  pids   %s\n  logs   %s\n  env    %s (source it to use neurosphere tenant and call against this)\n\n",
-		2+perWorker*5, a.addr, filepath.Join(a.dir, "pids"), a.dir, filepath.Join(a.dir, "env"))
+		2+perWorker*len(workers()), a.addr, filepath.Join(a.dir, "pids"), a.dir, filepath.Join(a.dir, "env"))
 	<-ctx.Done()
 	fmt.Fprintln(a.out, "stopping")
 	a.stopping.Store(true)
