@@ -59,7 +59,7 @@ func (a *apartment) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer pg.Stop()
+	defer func() { _ = pg.Stop() }()
 	if err := store.Migrate(ctx, pg.AdminDSN(), ""); err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (a *apartment) once(ctx context.Context, name, path string, args []string) 
 
 // proxy spreads what comes in over the ingresses that answer.
 func (a *apartment) proxy(edges []string) (io.Closer, error) {
-	l, err := net.Listen("tcp", a.addr)
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", a.addr)
 	if err != nil {
 		return nil, app.Wrong(fmt.Errorf("-listen: %w", err))
 	}
@@ -212,7 +212,7 @@ func (a *apartment) proxy(edges []string) (io.Closer, error) {
 // freePorts are n ports nobody listens on.
 func freePorts(n int) (ports []string, err error) {
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}

@@ -41,7 +41,7 @@ func (r *reach) store(ctx context.Context) (*store.Store, error) {
 	dsn := r.cfg.DatabaseURL
 	if dsn == "" {
 		dir := filepath.Join(r.cfg.DataDir, "postgres")
-		private, running := store.ConnectPrivate(dir)
+		private, running := store.ConnectPrivate(ctx, dir)
 		if !running {
 			var err error
 			if private, err = store.StartPrivate(ctx, dir, nil); err != nil {

@@ -36,7 +36,7 @@ func migrate(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if r.cfg.DatabaseURL != "" {
 		return wrongf("DATABASE_ADMIN_URL: needed to migrate the database that DATABASE_URL uses")
 	}
-	if private, running := store.ConnectPrivate(filepath.Join(r.cfg.DataDir, "postgres")); running {
+	if private, running := store.ConnectPrivate(ctx, filepath.Join(r.cfg.DataDir, "postgres")); running {
 		err = store.Migrate(ctx, private.AdminDSN(), "")
 	} else {
 		_, err = r.store(ctx) // starting it migrates it

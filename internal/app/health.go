@@ -74,7 +74,7 @@ func (h *health) state(p *Platform) (state map[string]any, ok bool) {
 
 // openHTTP serves the mux: what operators ask of every process, and whatever
 // its workers add.
-func openHTTP(_ context.Context, _ Options, p *Platform) (func(), error) {
+func openHTTP(ctx context.Context, _ Options, p *Platform) (func(), error) {
 	p.Mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	p.Mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		state, ok := p.health.state(p)
@@ -86,7 +86,7 @@ func openHTTP(_ context.Context, _ Options, p *Platform) (func(), error) {
 	})
 	p.Mux.Handle("GET /metrics", promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{}))
 	p.Mux.Handle("GET /schemas/", http.StripPrefix("/schemas/", http.FileServerFS(schemas.FS)))
-	l, err := net.Listen("tcp", p.Config.ListenAddr)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.Config.ListenAddr)
 	if err != nil {
 		return nil, Wrong(fmt.Errorf("LISTEN_ADDR: %w", err))
 	}

@@ -87,7 +87,7 @@ func jitter(d time.Duration) time.Duration {
 	if d < 2 {
 		return d
 	}
-	return d/2 + rand.N(d/2)
+	return d/2 + rand.N(d/2) //nolint:gosec // spreads retries; nothing to guess
 }
 
 // requestLimit bounds one request to the server: an answer can be lost with the

@@ -173,7 +173,8 @@ func TestReadCall(t *testing.T) {
 		want        []string
 	}{
 		"the call, in its own order": {1, "CA1", 1, last, []string{
-			"turn.heard 1 at 1", "call.recorded 0 at 5", "turn.heard 2 at 6", "turn.heard 3 at 4", "call.ended 4 at 8"}},
+			"turn.heard 1 at 1", "call.recorded 0 at 5", "turn.heard 2 at 6", "turn.heard 3 at 4", "call.ended 4 at 8",
+		}},
 		"another tenant's call of the same id": {2, "CA1", 1, last, []string{"turn.heard 1 at 3"}},
 		"only the range":                       {1, "CA1", 4, 6, []string{"call.recorded 0 at 5", "turn.heard 2 at 6", "turn.heard 3 at 4"}},
 		"an end before the stream's":           {1, "CA1", 1, 2, []string{"turn.heard 1 at 1"}},

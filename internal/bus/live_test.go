@@ -62,8 +62,10 @@ func TestAskIsAnsweredStepByStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []events.Answer{
-		{Turn: 3, Attempt: 2, Kind: events.AnswerBeat}, {Turn: 3, Attempt: 2, Kind: events.AnswerText, Text: "Hello "},
-		{Turn: 3, Attempt: 2, Kind: events.AnswerText, Text: "1 there"}, {Turn: 3, Attempt: 2, Kind: events.AnswerDone},
+		{Turn: 3, Attempt: 2, Kind: events.AnswerBeat},
+		{Turn: 3, Attempt: 2, Kind: events.AnswerText, Text: "Hello "},
+		{Turn: 3, Attempt: 2, Kind: events.AnswerText, Text: "1 there"},
+		{Turn: 3, Attempt: 2, Kind: events.AnswerDone},
 	}
 	for _, w := range want {
 		if diff := cmp.Diff(w, recv(t, answers, w.Kind)); diff != "" {

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -74,7 +75,7 @@ func (o *Outbox) failed(r *record, err error) {
 	r.state = waiting
 	r.due = time.Now().Add(jitter(doubled(retryFirst, retryLimit, r.tries)))
 	r.tries++
-	if err != ErrAway && (r.tries == 1 || r.tries%20 == 0) {
+	if !errors.Is(err, ErrAway) && (r.tries == 1 || r.tries%20 == 0) {
 		o.log.Warn("fact not stored yet", append(r.fields(), zap.Error(err))...)
 	}
 	signal(o.clock)

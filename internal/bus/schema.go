@@ -91,7 +91,8 @@ func openUp(doc any) {
 }
 
 func (s *schemaSet) checkWritten(name string, data []byte) error { return check(s.write[name], data) }
-func (s *schemaSet) checkRead(name string, data []byte) error    { return check(s.read[name], data) }
+
+func (s *schemaSet) checkRead(name string, data []byte) error { return check(s.read[name], data) }
 
 func check(s *jsonschema.Schema, data []byte) error {
 	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))

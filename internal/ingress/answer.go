@@ -1,7 +1,6 @@
 package ingress
 
 import (
-	"context"
 	"strings"
 	"time"
 
@@ -115,7 +114,7 @@ func (a *answer) due() time.Time {
 }
 
 // ask gives the turn to a conversation worker.
-func (c *call) ask(ctx context.Context, now time.Time) {
+func (c *call) ask(now time.Time) {
 	a := c.ans
 	a.attempt++
 	a.deadline = now.Add(firstBeat)
@@ -132,7 +131,7 @@ func (c *call) ask(ctx context.Context, now time.Time) {
 }
 
 // step is one message of a worker.
-func (c *call) step(ctx context.Context, m events.Answer) {
+func (c *call) step(m events.Answer) {
 	a := c.ans
 	if a == nil || a.complete || a.settled || m.Turn != a.turn || m.Attempt != a.attempt {
 		return
@@ -148,7 +147,7 @@ func (c *call) step(ctx context.Context, m events.Answer) {
 		c.finish(m.Action)
 	case events.AnswerFailed:
 		c.log.Info("worker has no answer", zap.Int("turn", a.turn), zap.Int("attempt", a.attempt), zap.String("reason", m.Reason))
-		c.again(ctx, now)
+		c.again(now)
 	}
 }
 
@@ -182,10 +181,10 @@ func (c *call) finish(action *events.Action) {
 
 // answerDue is called when the present attempt has been silent for too long,
 // or when everything that was to be said has been spoken.
-func (c *call) answerDue(ctx context.Context, now time.Time) {
+func (c *call) answerDue(now time.Time) {
 	a := c.ans
 	if !a.complete {
-		c.again(ctx, now)
+		c.again(now)
 		return
 	}
 	action := a.action
@@ -197,7 +196,7 @@ func (c *call) answerDue(ctx context.Context, now time.Time) {
 }
 
 // again asks another worker, and lets the caller know when that takes long.
-func (c *call) again(ctx context.Context, now time.Time) {
+func (c *call) again(now time.Time) {
 	a := c.ans
 	silent := now.Sub(a.began)
 	if a.attempt >= maxAttempts || (silent >= giveUpAfter && a.said.Len() == 0) || silent >= 2*giveUpAfter {
@@ -213,7 +212,7 @@ func (c *call) again(ctx context.Context, now time.Time) {
 		a.filled = true
 		c.utter(filler, false)
 	}
-	c.ask(ctx, now)
+	c.ask(now)
 }
 
 // act does what the answer led to, once it has been spoken.
@@ -226,7 +225,7 @@ func (c *call) act(action events.Action) {
 			return
 		}
 		c.transfers++
-		c.transfered, c.dialling = rule.Name, true
+		c.transferred, c.dialling = rule.Name, true
 		c.put(events.CallTransferred{To: rule.Name, Number: rule.Number, Reason: clip(action.Reason, 500), Nth: c.transfers}, nil)
 	case events.ActionEnd:
 	default:
@@ -238,7 +237,7 @@ func (c *call) act(action events.Action) {
 
 // resume goes on with a call whose socket was lost: words that came meanwhile
 // are spoken, and a turn nobody has answered is asked again.
-func (c *call) resume(ctx context.Context) {
+func (c *call) resume() {
 	a := c.ans
 	switch {
 	case a == nil || a.settled:
@@ -251,7 +250,7 @@ func (c *call) resume(ctx context.Context) {
 			c.finish(a.action)
 		}
 	case !a.complete && a.deadline.IsZero():
-		c.ask(ctx, time.Now())
+		c.ask(time.Now())
 	}
 }
 

@@ -1,7 +1,6 @@
 package ingress
 
 import (
-	"context"
 	"encoding/json"
 	"strings"
 	"sync/atomic"
@@ -34,23 +33,23 @@ type call struct {
 	done  chan struct{}
 
 	// Below: touched by run only.
-	sock       *socket
-	session    string
-	answered   bool
-	seq        int // callseq of the last fact
-	turn       int // the caller's utterances so far
-	history    []events.Line
-	ans        *answer // the answer being given, or last given and not yet written down
-	keys       strings.Builder
-	transfers  int
-	transfered string         // name of the last transfer rule used
-	dialling   bool           // the caller is with a person of the tenant
-	ending     *events.Action // what we told Twilio to do when we ended the relay
-	endsAt     time.Time      // when a silent line is given up; zero: never
-	hungUp     bool           // the last socket was closed in good order
-	keysAt     time.Time
-	release    func()
-	first      atomic.Uint64 // sequence of the first of our facts that was stored
+	sock        *socket
+	session     string
+	answered    bool
+	seq         int // callseq of the last fact
+	turn        int // the caller's utterances so far
+	history     []events.Line
+	ans         *answer // the answer being given, or last given and not yet written down
+	keys        strings.Builder
+	transfers   int
+	transferred string         // name of the last transfer rule used
+	dialling    bool           // the caller is with a person of the tenant
+	ending      *events.Action // what we told Twilio to do when we ended the relay
+	endsAt      time.Time      // when a silent line is given up; zero: never
+	hungUp      bool           // the last socket was closed in good order
+	keysAt      time.Time
+	release     func()
+	first       atomic.Uint64 // sequence of the first of our facts that was stored
 }
 
 // What arrives in the inbox, beside events.Answer.
@@ -100,7 +99,7 @@ func (c *call) post(m any) bool {
 
 // run handles what happens to the call until it is over, handed to another
 // owner, or the process stops.
-func (c *call) run(ctx context.Context) {
+func (c *call) run() {
 	defer close(c.done)
 	defer c.w.forget(c)
 	timer := time.NewTimer(time.Hour)
@@ -109,29 +108,29 @@ func (c *call) run(ctx context.Context) {
 		timer.Reset(time.Until(c.nextTimer()))
 		select {
 		case m := <-c.inbox:
-			if over := c.handle(ctx, m); over {
+			if over := c.handle(m); over {
 				return
 			}
 		case <-timer.C:
-			if over := c.tick(ctx, time.Now()); over {
+			if over := c.tick(time.Now()); over {
 				return
 			}
 		}
 	}
 }
 
-func (c *call) handle(ctx context.Context, m any) (over bool) {
+func (c *call) handle(m any) (over bool) {
 	switch m := m.(type) {
 	case opened:
-		c.open(ctx, m)
+		c.open(m)
 	case framed:
 		if m.sock == c.sock {
-			c.frame(ctx, m.frame)
+			c.frame(m.frame)
 		}
 	case closed:
 		c.lost(m)
 	case events.Answer:
-		c.step(ctx, m)
+		c.step(m)
 	case events.Control:
 		return c.control(m)
 	case stopping:
@@ -151,12 +150,12 @@ func (c *call) nextTimer() time.Time {
 	return next
 }
 
-func (c *call) tick(ctx context.Context, now time.Time) (over bool) {
+func (c *call) tick(now time.Time) (over bool) {
 	if past(c.keysAt, now) {
-		c.pressed(ctx)
+		c.pressed()
 	}
 	if past(c.ans.due(), now) {
-		c.answerDue(ctx, now)
+		c.answerDue(now)
 	}
 	if past(c.endsAt, now) {
 		reason := events.EndFailed
@@ -173,7 +172,7 @@ func (c *call) tick(ctx context.Context, now time.Time) (over bool) {
 // what we did to it ourselves comes first.
 func (c *call) why(reason string) string {
 	switch {
-	case c.transfered != "" && c.dialling:
+	case c.transferred != "" && c.dialling:
 		return events.EndTransfer
 	case c.ending != nil && c.ending.Kind == events.ActionEnd:
 		return events.EndAgent
@@ -187,14 +186,14 @@ func past(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 
 // open attaches a socket: the call's first, or the one Twilio opened after it
 // lost the last.
-func (c *call) open(ctx context.Context, m opened) {
+func (c *call) open(m opened) {
 	if c.sock != nil {
 		c.sock.close()
 	}
 	c.sock, c.session, c.endsAt, c.dialling = m.sock, m.setup.SessionID, time.Time{}, false
 	if c.answered {
 		c.log.Info("caller reconnected", zap.Int("turn", c.turn))
-		c.resume(ctx)
+		c.resume()
 		return
 	}
 	c.answered = true
@@ -214,11 +213,11 @@ func (c *call) open(ctx context.Context, m opened) {
 // how far the caller has been answered, for whoever has to take it over.
 func (c *call) register() { c.w.register(c) }
 
-func (c *call) frame(ctx context.Context, f twilio.Frame) {
+func (c *call) frame(f twilio.Frame) {
 	switch f := f.(type) {
 	case twilio.Prompt:
 		if f.Last {
-			c.heard(ctx, f.Text, f.Lang, false)
+			c.heard(f.Text, f.Lang, false)
 		}
 	case twilio.Interrupt:
 		c.interrupted(f.Heard)
@@ -226,7 +225,7 @@ func (c *call) frame(ctx context.Context, f twilio.Frame) {
 		c.keys.WriteString(f.Digit)
 		c.keysAt = time.Now().Add(keysPause)
 		if f.Digit == "#" || c.keys.Len() >= 32 {
-			c.pressed(ctx)
+			c.pressed()
 		}
 	case twilio.Info:
 		if f.Name == "agentSpeaking" && f.Value == "off" {
@@ -238,17 +237,17 @@ func (c *call) frame(ctx context.Context, f twilio.Frame) {
 	}
 }
 
-func (c *call) pressed(ctx context.Context) {
+func (c *call) pressed() {
 	digits := strings.TrimSuffix(c.keys.String(), "#")
 	c.keys.Reset()
 	c.keysAt = time.Time{}
 	if digits != "" {
-		c.heard(ctx, digits, "", true)
+		c.heard(digits, "", true)
 	}
 }
 
 // heard is one utterance of the caller.
-func (c *call) heard(ctx context.Context, text, lang string, keys bool) {
+func (c *call) heard(text, lang string, keys bool) {
 	text = strings.TrimSpace(clip(text, maxTurn))
 	if text == "" || c.replayed(text) {
 		return
@@ -263,7 +262,7 @@ func (c *call) heard(ctx context.Context, text, lang string, keys bool) {
 	}
 	c.history = append(c.history, events.Line{Role: events.RoleCaller, Text: line})
 	c.ans = newAnswer(c.turn)
-	c.ask(ctx, time.Now())
+	c.ask(time.Now())
 }
 
 // replayed reports whether the words are a frame Twilio sends again after a
@@ -395,11 +394,11 @@ func (c *call) dialled(outcome string) {
 	if c.transfers == 0 || outcome == "" {
 		return
 	}
-	c.put(events.CallTransferred{To: c.transfered, Outcome: outcome, Nth: c.transfers}, nil)
+	c.put(events.CallTransferred{To: c.transferred, Outcome: outcome, Nth: c.transfers}, nil)
 	if outcome != "completed" && outcome != "answered" {
 		c.dialling = false
-		c.history = append(c.history, events.Line{Role: events.RoleAgent, Text: "(the transfer to " + c.transfered + " was not answered: " + outcome + ")"})
-		c.transfered = ""
+		c.history = append(c.history, events.Line{Role: events.RoleAgent, Text: "(the transfer to " + c.transferred + " was not answered: " + outcome + ")"})
+		c.transferred = ""
 		c.endsAt = time.Now().Add(brokenGrace)
 	}
 }
@@ -417,7 +416,7 @@ func (c *call) end(reason string, at time.Time) {
 	e := events.New(c.tenant, c.id, at, events.CallEnded{
 		From: c.from, To: c.to, StartedAt: c.started, EndedAt: at.UTC().Truncate(time.Microsecond),
 		Seconds: int(at.Sub(c.started) / time.Second), Reason: reason, Turns: c.turn,
-		FirstSeq: c.first.Load(), Answered: c.answered, Transferred: c.transfered,
+		FirstSeq: c.first.Load(), Answered: c.answered, Transferred: c.transferred,
 	})
 	e.CallSeq = c.seq
 	c.w.put(e, nil)

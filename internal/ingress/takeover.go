@@ -74,7 +74,7 @@ func (w *worker) start(c *call) (*call, error) {
 		c.log.Warn("call cannot listen for answers", zap.Error(err))
 	}
 	c.release = release
-	go c.run(context.WithoutCancel(w.life))
+	go c.run()
 	return c, nil
 }
 
@@ -161,9 +161,9 @@ func (c *call) replay(e events.Event) {
 	case events.CallTransferred:
 		c.transfers = max(c.transfers, f.Nth)
 		if f.Outcome == "" {
-			c.transfered, c.dialling = f.To, true
+			c.transferred, c.dialling = f.To, true
 		} else if f.Outcome != "completed" && f.Outcome != "answered" {
-			c.transfered, c.dialling = "", false
+			c.transferred, c.dialling = "", false
 		}
 	}
 }

@@ -197,7 +197,7 @@ func (c *Client) stream(ctx context.Context, req sdk.ChatCompletionRequest, onTe
 	watch := time.AfterFunc(c.o.FirstByte, func() { cancel(stalled) })
 	defer watch.Stop()
 	fail := func(err error) error {
-		if context.Cause(ctx) == error(stalled) {
+		if errors.Is(context.Cause(ctx), stalled) {
 			return stalled
 		}
 		if ctx.Err() != nil {
@@ -303,8 +303,10 @@ func lines(messages []Message) (out []sdk.ChatCompletionMessage) {
 			l.Content = " " // an empty one would be left out, which the server refuses
 		}
 		for _, c := range m.ToolCalls {
-			l.ToolCalls = append(l.ToolCalls, sdk.ToolCall{ID: c.ID, Type: sdk.ToolTypeFunction,
-				Function: sdk.FunctionCall{Name: c.Name, Arguments: c.Arguments}})
+			l.ToolCalls = append(l.ToolCalls, sdk.ToolCall{
+				ID: c.ID, Type: sdk.ToolTypeFunction,
+				Function: sdk.FunctionCall{Name: c.Name, Arguments: c.Arguments},
+			})
 		}
 		out = append(out, l)
 	}
@@ -318,8 +320,10 @@ func (c *Client) JSON(ctx context.Context, system, user, name string, schema jso
 	req := sdk.ChatCompletionRequest{
 		Model:    c.o.Model,
 		Messages: []sdk.ChatCompletionMessage{{Role: "system", Content: system}, {Role: "user", Content: user}},
-		ResponseFormat: &sdk.ChatCompletionResponseFormat{Type: sdk.ChatCompletionResponseFormatTypeJSONSchema,
-			JSONSchema: &sdk.ChatCompletionResponseFormatJSONSchema{Name: name, Schema: schema, Strict: true}},
+		ResponseFormat: &sdk.ChatCompletionResponseFormat{
+			Type:       sdk.ChatCompletionResponseFormatTypeJSONSchema,
+			JSONSchema: &sdk.ChatCompletionResponseFormatJSONSchema{Name: name, Schema: schema, Strict: true},
+		},
 	}
 	var r Result
 	_, err := c.retry(ctx, func() (bool, error) {

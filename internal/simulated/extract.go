@@ -326,9 +326,18 @@ func (x *extraction) result() findingsDocument {
 		d.Sentiment = "positive"
 	}
 	for _, t := range []struct{ topic, words string }{
-		{"accident", "accident|collision|hit my|crash"}, {"claim", "claim"}, {"policy", "policy|coverage"}, {"quote", "quote"},
-		{"address change", "moving|new address"}, {"home search", "bedroom|apartment|house|looking to buy"}, {"selling", "sell"},
-		{"appointment", "appointment|schedule|book"}, {"payment", "payment|bill|pay "}, {"transfer", "transfer"}, {"weather", "weather"}, {"travel", "flight|hotel|trip|ride"},
+		{"accident", "accident|collision|hit my|crash"},
+		{"claim", "claim"},
+		{"policy", "policy|coverage"},
+		{"quote", "quote"},
+		{"address change", "moving|new address"},
+		{"home search", "bedroom|apartment|house|looking to buy"},
+		{"selling", "sell"},
+		{"appointment", "appointment|schedule|book"},
+		{"payment", "payment|bill|pay "},
+		{"transfer", "transfer"},
+		{"weather", "weather"},
+		{"travel", "flight|hotel|trip|ride"},
 	} {
 		if regexp.MustCompile(t.words).MatchString(all) {
 			d.Topics = append(d.Topics, t.topic)

@@ -36,7 +36,7 @@ func (f *faults) next(kinds ...string) (Fault, bool) {
 	defer f.mu.Unlock()
 	for i := range f.all {
 		c := &f.all[i]
-		if !has(kinds, c.Kind) || c.Times < 0 || c.Probability > 0 && rand.Float64() >= c.Probability {
+		if !has(kinds, c.Kind) || c.Times < 0 || c.Probability > 0 && rand.Float64() >= c.Probability { //nolint:gosec // chance, not a secret
 			continue
 		}
 		if c.Times > 0 {

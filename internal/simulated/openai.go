@@ -1,6 +1,7 @@
 package simulated
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -37,7 +38,7 @@ func StartOpenAI(o OpenAIOptions) (*OpenAI, error) {
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"
 	}
-	l, err := net.Listen("tcp", o.Addr)
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", o.Addr)
 	if err != nil {
 		return nil, err
 	}
@@ -161,8 +162,10 @@ func (s *OpenAI) whole(w http.ResponseWriter, text string, n int64) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]any{
 		"id": fmt.Sprintf("chatcmpl-%d", n), "object": "chat.completion", "created": 1, "model": ModelName,
-		"choices": []any{map[string]any{"index": 0, "finish_reason": "stop", "logprobs": nil,
-			"message": map[string]any{"role": "assistant", "content": text, "refusal": nil}}},
+		"choices": []any{map[string]any{
+			"index": 0, "finish_reason": "stop", "logprobs": nil,
+			"message": map[string]any{"role": "assistant", "content": text, "refusal": nil},
+		}},
 		"usage": usage(text),
 	})
 }
@@ -217,8 +220,10 @@ func (s *OpenAI) stream(w http.ResponseWriter, r *http.Request, req chatRequest,
 			args = `{"broken":`
 		}
 		id := fmt.Sprintf("call_%d_%d", n, i)
-		chunk(map[string]any{"tool_calls": []any{map[string]any{"index": i, "id": id, "type": "function",
-			"function": map[string]any{"name": c.name, "arguments": ""}}}}, nil)
+		chunk(map[string]any{"tool_calls": []any{map[string]any{
+			"index": i, "id": id, "type": "function",
+			"function": map[string]any{"name": c.name, "arguments": ""},
+		}}}, nil)
 		half := len(args) / 2
 		for _, part := range []string{args[:half], args[half:]} {
 			chunk(map[string]any{"tool_calls": []any{map[string]any{"index": i, "function": map[string]any{"arguments": part}}}}, nil)

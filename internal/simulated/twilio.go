@@ -68,7 +68,7 @@ func StartTwilio(o TwilioOptions) (*Twilio, error) {
 	if err := t.load(); err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", o.Addr)
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", o.Addr)
 	if err != nil {
 		return nil, err
 	}

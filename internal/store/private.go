@@ -48,7 +48,7 @@ func StartPrivateWith(ctx context.Context, dir string, log *zap.Logger, o Privat
 	if log == nil {
 		log = zap.NewNop()
 	}
-	bin, err := findPostgres()
+	bin, err := findPostgres(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -80,13 +80,13 @@ func StartPrivateWith(ctx context.Context, dir string, log *zap.Logger, o Privat
 }
 
 // ConnectPrivate finds the server that another process runs in dir.
-func ConnectPrivate(dir string) (*Private, bool) {
+func ConnectPrivate(ctx context.Context, dir string) (*Private, bool) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, false
 	}
 	p := &Private{dir: dir, socket: readSocketDir(dir)}
-	conn, err := net.DialTimeout("unix", filepath.Join(p.socket, ".s.PGSQL.5432"), time.Second)
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", filepath.Join(p.socket, ".s.PGSQL.5432"))
 	if err != nil {
 		return nil, false
 	}
@@ -130,7 +130,7 @@ func (p *Private) unlock() {
 }
 
 // findPostgres is the folder with the newest initdb and postgres there are.
-func findPostgres() (string, error) {
+func findPostgres(ctx context.Context) (string, error) {
 	dirs := []string{os.Getenv("PG_BIN_DIR")}
 	if dirs[0] == "" {
 		dirs = nil
@@ -139,7 +139,7 @@ func findPostgres() (string, error) {
 			slices.SortFunc(found, func(a, b string) int { return version(b) - version(a) })
 			dirs = append(dirs, found...)
 		}
-		if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
+		if out, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
 			dirs = append(dirs, strings.TrimSpace(string(out)))
 		}
 		if path, err := exec.LookPath("postgres"); err == nil {
@@ -196,7 +196,7 @@ func readSocketDir(dir string) string {
 
 // prepare makes and locks the folders.
 func (p *Private) prepare(as *syscall.Credential) error {
-	if err := os.MkdirAll(p.dir, 0o755); err != nil {
+	if err := os.MkdirAll(p.dir, 0o711); err != nil { //nolint:gosec // the server, another user, has to pass through
 		return err
 	}
 	f, err := os.OpenFile(filepath.Join(p.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -216,7 +216,7 @@ func (p *Private) prepare(as *syscall.Credential) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(p.dir, "socket-dir"), []byte(p.socket), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(p.dir, "socket-dir"), []byte(p.socket), 0o600); err != nil {
 		return err
 	}
 	if as != nil && !traversable(p.dir, as) {
@@ -294,7 +294,7 @@ func (p *Private) start(bin string, as *syscall.Credential, o PrivateOptions) er
 	if o.Fast {
 		args = append(args, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 	}
-	p.cmd = exec.Command(filepath.Join(bin, "postgres"), args...)
+	p.cmd = exec.Command(filepath.Join(bin, "postgres"), args...) //nolint:noctx // it is stopped in good order, not killed
 	p.cmd.Dir = p.socket
 	p.cmd.Stdout, p.cmd.Stderr = logf, logf
 	// Our own process group: Ctrl-C in a terminal is for us, who stop it last.
@@ -335,7 +335,7 @@ func (p *Private) ready(ctx context.Context) error {
 		select {
 		case err := <-p.done:
 			p.done <- err
-			return fmt.Errorf("postgres ended at once (%v): see %s", err, filepath.Join(p.dir, "log"))
+			return fmt.Errorf("postgres ended at once (%w): see %s", err, filepath.Join(p.dir, "log"))
 		case <-ctx.Done():
 			return fmt.Errorf("postgres is not ready after 30 s: see %s", filepath.Join(p.dir, "log"))
 		case <-tick.C:

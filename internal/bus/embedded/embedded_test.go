@@ -111,7 +111,7 @@ func TestServerKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil && err != io.EOF || line != "serving\n" {
+	if err != nil && !errors.Is(err, io.EOF) || line != "serving\n" {
 		t.Fatalf("child: %q, %v", line, err)
 	}
 	if _, ok := embedded.Running(dir); !ok {
