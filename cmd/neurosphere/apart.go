@@ -32,16 +32,20 @@ func apart(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	bin := fs.String("bin", "bin", "where the programs and nats-server are")
 	conf := fs.String("conf", "nats.conf", "configuration of NATS")
 	addr := fs.String("listen", "127.0.0.1:8080", "address of the proxy in front of the ingresses")
+	first := fs.Duration("first", 0, "what the simulated model takes to begin")
+	chunk := fs.Duration("chunk", 0, "what it takes between words")
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	a := &apartment{dir: *dir, bin: *bin, conf: *conf, addr: *addr, out: os.Stdout}
+	a := &apartment{dir: *dir, bin: *bin, conf: *conf, addr: *addr, first: *first, chunk: *chunk, out: os.Stdout}
 	return a.run(ctx)
 }
 
 // An apartment is everything apart has started.
 type apartment struct {
 	dir, bin, conf, addr string
+	first, chunk         time.Duration // of the simulated model
+	up                   func()        // told once everything is started; may be nil
 	out                  io.Writer
 	env                  []string
 	wg                   sync.WaitGroup
@@ -84,7 +88,8 @@ func (a *apartment) run(ctx context.Context) error {
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	a.keep(life, "nats", a.program("nats-server"), "-c", a.conf)
-	a.keep(life, "simulate", a.program("neurosphere"), "simulate", "-openai", "127.0.0.1:"+openai, "-twilio", "127.0.0.1:"+twilio)
+	a.keep(life, "simulate", a.program("neurosphere"), "simulate", "-openai", "127.0.0.1:"+openai, "-twilio", "127.0.0.1:"+twilio,
+		"-first", a.first.String(), "-chunk", a.chunk.String())
 	var edges []string
 	next := 4
 	for _, w := range workers() {
@@ -108,6 +113,9 @@ func (a *apartment) run(ctx context.Context) error {
 	}
 	fmt.Fprintf(a.out, "\nRunning apart: %d programs behind http://%s\n  pids   %s\n  logs   %s\n  env    %s (source it to use neurosphere tenant and call against this)\n\n",
 		2+perWorker*len(workers()), a.addr, filepath.Join(a.dir, "pids"), a.dir, filepath.Join(a.dir, "env"))
+	if a.up != nil {
+		a.up()
+	}
 	<-ctx.Done()
 	fmt.Fprintln(a.out, "stopping")
 	a.stopping.Store(true)

@@ -114,10 +114,10 @@ func (s *served) play(o simulated.CallOptions) simulated.CallResult {
 // until polls for something that has to become true.
 func (s *served) until(what string, ok func() bool) {
 	s.t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(4 * time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("not within 60 s: %s", what)
+			s.t.Fatalf("not within 4 min: %s", what)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -21,7 +21,7 @@ import (
 
 const (
 	slots        = 1024 // asks answered at once by one process
-	beatEvery    = 150 * time.Millisecond
+	beatEvery    = 100 * time.Millisecond
 	turnBudget   = 25 * time.Second
 	wordsWithin  = 8 * time.Second // until the first word, retries included
 	maxRounds    = 3               // model calls of one turn, because of tools

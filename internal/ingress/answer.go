@@ -12,11 +12,10 @@ import (
 // How long the owner of a call waits for its conversation workers.
 const (
 	firstBeat   = 250 * time.Millisecond // for a worker to say it has the turn
-	nextBeat    = 600 * time.Millisecond // between signs of life after that
+	nextBeat    = 350 * time.Millisecond // between signs of life after that
 	retryAway   = 250 * time.Millisecond // while the bus is away
 	fillerAfter = 2 * time.Second        // of silence: the caller hears that we are still there
 	giveUpAfter = 14 * time.Second       // of silence: the caller hears a way on
-	maxAttempts = 12
 	maxTurn     = 8000 // bytes of one utterance
 
 	// Speech is taken to run at this pace where Twilio does not report it.
@@ -36,6 +35,7 @@ type answer struct {
 	attempt  int
 	began    time.Time
 	firstAt  time.Time // first word written
+	lastAt   time.Time // last word written
 	deadline time.Time // when the present attempt is given up
 	said     strings.Builder
 	pending  strings.Builder // words that came while no socket was open
@@ -165,6 +165,7 @@ func (c *call) say(text string) {
 		a.firstAt = time.Now()
 		c.w.metrics.firstWord.Observe(a.firstAt.Sub(a.began).Seconds())
 	}
+	a.lastAt = time.Now()
 	a.said.WriteString(text)
 }
 
@@ -199,7 +200,10 @@ func (c *call) answerDue(now time.Time) {
 func (c *call) again(now time.Time) {
 	a := c.ans
 	silent := now.Sub(a.began)
-	if a.attempt >= maxAttempts || (silent >= giveUpAfter && a.said.Len() == 0) || silent >= 2*giveUpAfter {
+	if !a.lastAt.IsZero() {
+		silent = now.Sub(a.lastAt)
+	}
+	if silent >= giveUpAfter {
 		c.w.cancel(c.tenant, c.id, a.turn)
 		c.w.metrics.givenUp.Inc()
 		c.log.Warn("no worker answered", zap.Int("turn", a.turn), zap.Int("attempts", a.attempt))

@@ -66,6 +66,7 @@ type (
 		sock  *socket
 		clean bool
 	}
+	located  struct{} // where in the stream the call begins is known
 	stopping struct{} // the process is going away
 )
 
@@ -129,6 +130,8 @@ func (c *call) handle(m any) (over bool) {
 		}
 	case closed:
 		c.lost(m)
+	case located:
+		c.register()
 	case events.Answer:
 		c.step(m)
 	case events.Control:
@@ -200,7 +203,11 @@ func (c *call) open(m opened) {
 	greeting := m.setup.Parameters[paramGreeting]
 	c.put(events.CallAnswered{Session: m.setup.SessionID, Greeting: greeting}, func(seq uint64) {
 		c.first.CompareAndSwap(0, seq)
-		c.register()
+		// Never wait here: the outbox calls, for every call.
+		select {
+		case c.inbox <- located{}:
+		default:
+		}
 	})
 	c.register()
 	if greeting != "" {
@@ -268,9 +275,17 @@ func (c *call) heard(text, lang string, keys bool) {
 // replayed reports whether the words are a frame Twilio sends again after a
 // reconnection: the very turn that the log ends with.
 func (c *call) replayed(text string) bool {
-	return c.ans != nil && c.ans.resumed && c.ans.turn == c.turn && c.ans.said.Len() == 0 &&
-		time.Since(c.ans.began) < 2*time.Second &&
-		len(c.history) > 0 && c.history[len(c.history)-1].Text == text
+	return c.ans != nil && c.ans.resumed && c.ans.turn == c.turn &&
+		time.Since(c.ans.began) < 2*time.Second && c.lastHeard() == text
+}
+
+func (c *call) lastHeard() string {
+	for i := len(c.history) - 1; i >= 0; i-- {
+		if c.history[i].Role == events.RoleCaller {
+			return c.history[i].Text
+		}
+	}
+	return ""
 }
 
 // interrupted cuts the answer where the caller spoke over it.

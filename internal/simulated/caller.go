@@ -469,6 +469,10 @@ func (p *play) exchange(ctx context.Context, turn int, t *TurnResult) (*frameIn,
 				if err := p.reopen(ctx, 1); err != nil {
 					return nil, err
 				}
+				// Twilio replays what it has had no answer to.
+				if heard.Len() == 0 {
+					_ = p.send(ctx, prompt) // a socket that is gone again shows at the next read
+				}
 				continue
 			}
 			switch f.Type {

@@ -29,7 +29,7 @@ import (
 
 const (
 	slots      = 16
-	lease      = 90 * time.Second
+	lease      = 20 * time.Second // kept up while the model is asked
 	modelTries = 6 // deliveries after which the tenant is told without a model
 	skew       = time.Minute
 	simulated  = "simulated" // prefix of the stand-in's model name
@@ -205,7 +205,9 @@ func (w *worker) once(ctx context.Context, e events.Event, p events.Producer, us
 	case !claim.Ours:
 		return d, errors.New("another worker is at it")
 	}
+	stop := w.keep(ctx, t, e.Call, key)
 	r, err := w.model(ctx, instructions, user, schemaName, schema)
+	stop()
 	if err != nil {
 		return d, errors.Join(err, t.ReleaseExtraction(context.WithoutCancel(ctx), e.Call, key, w.name))
 	}
@@ -215,6 +217,27 @@ func (w *worker) once(ctx context.Context, e events.Event, p events.Producer, us
 		return d, err
 	}
 	return d, t.SaveExtraction(ctx, e.Call, key, raw)
+}
+
+// keep renews a claim until stopped: a worker that dies does not, and another
+// may take over soon.
+func (w *worker) keep(ctx context.Context, t claims, call, key string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		tick := time.NewTicker(lease / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if _, err := t.ClaimExtraction(ctx, call, key, w.name, lease); err != nil && ctx.Err() == nil {
+					w.log.Warn("claim not renewed", zap.String("call", call), zap.Error(err))
+				}
+			}
+		}
+	}()
+	return cancel
 }
 
 func sha(s string) string {

@@ -1,0 +1,308 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/app"
+	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/settings"
+	"neurosphere.ai/neurosphere/internal/simulated"
+	"neurosphere.ai/neurosphere/internal/store"
+)
+
+// apartTest is a running apartment and what its test needs of it.
+type apartTest struct {
+	*apartment
+	t    *testing.T
+	cfg  app.Config
+	bus  *bus.Bus
+	rows *store.Store
+}
+
+// startApart builds the programs and runs them apart until the test ends.
+func startApart(t *testing.T, first, chunk time.Duration) *apartTest {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	bin := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "./cmd/...", "github.com/nats-io/nats-server/v2")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	ports, err := freePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := make(chan struct{})
+	a := &apartment{
+		dir: t.TempDir(), bin: bin, conf: filepath.Join(root, "nats.conf"), addr: "127.0.0.1:" + ports[0],
+		first: first, chunk: chunk, up: sync.OnceFunc(func() { close(up) }), out: io.Discard,
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- a.run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("apart: %v", err)
+		}
+	})
+	select {
+	case <-up:
+	case err := <-done:
+		done <- nil
+		if errors.Is(err, store.ErrNoPostgres) && os.Getenv("CI") != "true" {
+			t.Skipf("needs PostgreSQL: %v", err)
+		}
+		t.Fatalf("apart: %v", err)
+	}
+	x := &apartTest{apartment: a, t: t}
+	env := map[string]string{}
+	for _, kv := range a.env {
+		k, v, _ := strings.Cut(kv, "=")
+		env[k] = v
+	}
+	if x.cfg, err = app.LoadConfig(func(k string) string { return env[k] }); err != nil {
+		t.Fatal(err)
+	}
+	if x.bus, err = bus.Open(t.Context(), bus.Options{URL: x.cfg.NATSURL}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(x.bus.Close)
+	if x.rows, err = store.Open(t.Context(), x.cfg.DatabaseURL, nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(x.rows.Close)
+	return x
+}
+
+func (x *apartTest) until(what string, ok func() bool) {
+	x.t.Helper()
+	for deadline := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			x.t.Fatalf("not within 3 min: %s", what)
+		}
+	}
+}
+
+func (x *apartTest) tenant(name, number string, set map[string]string) events.Settings {
+	x.t.Helper()
+	set["numbers"] = number
+	made, _, err := createTenant(x.t.Context(), x.rows, name, "insurance_v1", set)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	if err := settings.Publish(x.t.Context(), x.rows, x.bus); err != nil {
+		x.t.Fatal(err)
+	}
+	x.until("both ingresses know "+name, func() bool {
+		for range 6 { // the proxy takes turns
+			r := simulated.Call(x.t.Context(), x.options("+12065550000", number, nil), nil)
+			if r.Err != nil || r.Refused != "" {
+				return false
+			}
+		}
+		return true
+	})
+	return made
+}
+
+func (x *apartTest) options(from, to string, turns []string) simulated.CallOptions {
+	return simulated.CallOptions{
+		URL: "http://" + x.addr, PublicURL: x.cfg.PublicURL, AccountSID: x.cfg.TwilioAccountSID, AuthToken: x.cfg.TwilioAuthToken,
+		From: from, To: to, Turns: turns, Reconnect: true, Patience: 60 * time.Second,
+	}
+}
+
+// kill ends a process as a crash would; it is started again by itself.
+func (x *apartTest) kill(name string) bool {
+	raw, err := os.ReadFile(filepath.Join(x.dir, "pids", name))
+	if err != nil {
+		return false
+	}
+	pid, err := strconv.Atoi(string(bytes.TrimSpace(raw)))
+	return err == nil && syscall.Kill(pid, syscall.SIGKILL) == nil
+}
+
+// killing kills one of names again and again until stopped, and counts.
+func (x *apartTest) killing(every time.Duration, names ...string) (stop func() int) {
+	quit, done, n := make(chan struct{}), make(chan struct{}), 0
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-quit:
+				return
+			case <-time.After(every/2 + rand.N(every)):
+				// In turns, so that the one killed before has had time to come back.
+				if x.kill(names[n%len(names)]) {
+					n++
+				}
+			}
+		}
+	}()
+	return func() int { close(quit); <-done; return n }
+}
+
+// story is what a caller says, long enough to be killed in.
+func story(i int) []string {
+	names := []string{"Ada Byron", "Grace Hopper", "Alan Mathison", "Edsger Wybe", "Barbara Jane"}
+	return []string{
+		"Hello, my name is " + names[i%len(names)] + " and I am calling about my policy.",
+		"My car is a 2019 Toyota Corolla and it was parked on Cedar Street when a branch fell on it.",
+		"It happened on Tuesday evening during the storm, and nobody was hurt.",
+		"The windshield is broken and the roof has a dent about as long as my arm.",
+		"I would like to know what I have to do next and which papers you need from me.",
+	}
+}
+
+// facts counts the facts of each call, by name.
+func (x *apartTest) facts() map[string]map[string]int {
+	x.t.Helper()
+	s := served{Platform: &app.Platform{Bus: x.bus}, t: x.t}
+	return byCall(s.log())
+}
+
+// Callers get every answer whole, whatever dies behind it.
+func TestApartSurvivesKills(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	n := 40
+	if v, err := strconv.Atoi(os.Getenv("CALLS")); err == nil {
+		n = v
+	}
+	x := startApart(t, 50*time.Millisecond, 20*time.Millisecond)
+	to := []string{"+12065550110", "+12065550120"}
+	a := x.tenant("Tenant Alpha", to[0], map[string]string{"sms_to": "+12065550101,+12065550102"})
+	b := x.tenant("Tenant Beta", to[1], map[string]string{"sms_to": "+12065550101"})
+
+	// In calm the stand-in says the same words to the same story.
+	calm := map[string][]simulated.TurnResult{}
+	for i := range 10 {
+		r := simulated.Call(t.Context(), x.options(fmt.Sprintf("+1206555%04d", 9000+i), to[i%2], story(i)), nil)
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		calm[fmt.Sprint(i%2, i%5)] = r.Turns
+	}
+	play := func(round int) (results []simulated.CallResult) {
+		var calls []simulated.CallOptions
+		for i := range n {
+			calls = append(calls, x.options(fmt.Sprintf("+1206556%d%03d", round, i), to[i%2], story(i)))
+		}
+		return simulated.PlayMany(t.Context(), calls, n, nil)
+	}
+
+	var ids []string
+	tenantOf := map[string]events.Settings{}
+	note := func(results []simulated.CallResult) {
+		for i, r := range results {
+			ids = append(ids, r.CallSID)
+			tenantOf[r.CallSID] = []events.Settings{a, b}[i%2]
+		}
+	}
+
+	t.Run("conversation", func(t *testing.T) {
+		stop := x.killing(800*time.Millisecond, "conversation-1", "conversation-2")
+		behind := x.killing(900*time.Millisecond, "summarizer-1", "summarizer-2", "profiler-1", "profiler-2", "notifier-1", "notifier-2")
+		results := play(1)
+		killed := stop()
+		t.Logf("%d calls, conversation killed %d times, the others %d times", n, killed, behind())
+		note(results)
+		var waits []time.Duration
+		for i, r := range results {
+			if r.Err != nil {
+				t.Errorf("call %d: %v", i, r.Err)
+			}
+			for k, turn := range r.Turns {
+				want := calm[fmt.Sprint(i%2, i%5)][k].Heard
+				if strings.Join(strings.Fields(turn.Heard), " ") != strings.Join(strings.Fields(want), " ") {
+					t.Errorf("call %d turn %d:\nheard %q\nwant  %q", i, k+1, turn.Heard, want)
+				}
+				waits = append(waits, max(turn.First, turn.Gap))
+			}
+		}
+		slices.Sort(waits)
+		t.Logf("longest wait for the next word in a turn: p50 %v, p95 %v, max %v", waits[len(waits)/2], waits[len(waits)*95/100], waits[len(waits)-1])
+	})
+	t.Run("ingress", func(t *testing.T) {
+		stop := x.killing(1500*time.Millisecond, "ingress-1", "ingress-2")
+		results := play(2)
+		t.Logf("%d calls, ingress killed %d times", n, stop())
+		note(results)
+		again := 0
+		for i, r := range results {
+			again += r.Reconnects
+			if r.Err != nil || len(r.Turns) != 5 {
+				t.Errorf("call %d: %d turns, err %v", i, len(r.Turns), r.Err)
+			}
+			for k, turn := range r.Turns {
+				if !turn.Answered {
+					t.Errorf("call %d turn %d: unanswered, heard %q", i, k+1, turn.Heard)
+				}
+			}
+		}
+		t.Logf("callers reconnected %d times", again)
+	})
+	t.Run("everything arrives once", func(t *testing.T) {
+		want := func(id string) map[string]int {
+			return map[string]int{
+				"call.received": 1, "call.answered": 1, "call.ended": 1, "call.summarized": 1, "turn.heard": 5,
+				"sms.requested": len(tenantOf[id].SMSTo), "sms.sent": len(tenantOf[id].SMSTo),
+			}
+		}
+		var got map[string]map[string]int
+		missing := "nothing"
+		for deadline := time.Now().Add(3 * time.Minute); missing != "" && time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+			got, missing = x.facts(), ""
+			for _, id := range ids {
+				for name, n := range want(id) {
+					if got[id][name] < n {
+						missing = fmt.Sprintf("call %s: %d × %s, want %d", id, got[id][name], name, n)
+					}
+				}
+			}
+		}
+		for _, id := range ids {
+			for name, n := range want(id) {
+				if got[id][name] != n {
+					t.Errorf("call %s: %d × %s, want %d", id, got[id][name], name, n)
+				}
+			}
+		}
+		texts := map[string]int{}
+		resp, err := http.Get(x.cfg.TwilioAPIURL + "/_simulated/messages")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		raw, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range ids {
+			texts[id] = strings.Count(string(raw), "#"+id[len(id)-6:])
+			if texts[id] != len(tenantOf[id].SMSTo) {
+				t.Errorf("call %s: Twilio sent %d texts, want %d", id, texts[id], len(tenantOf[id].SMSTo))
+			}
+		}
+	})
+}
