@@ -147,6 +147,32 @@ func TestConsumeGivesUp(t *testing.T) {
 	}
 }
 
+// While the letter cannot be stored, the event is not let go.
+func TestConsumeKeepsWhatItCannotBury(t *testing.T) {
+	t.Parallel()
+	s := testenv.Server(t)
+	b := s.Bus(t, bus.Options{})
+	_, js := raw(t, s)
+	if err := js.DeleteStream(within(t, 5*time.Second), "DEADLETTERS"); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, b, heard(1, "CA1", 1))
+	handled := make(chan int, 100)
+	consume(t, b, bus.Consumer{Name: "w", Backoff: time.Millisecond}, func(_ context.Context, e events.Event, _ events.TurnHeard) error {
+		handled <- e.Delivery
+		return bus.Permanent(errors.New("broken"))
+	})
+	for want := 1; want <= 2; want++ {
+		if got := recv(t, handled, "delivery"); got != want {
+			t.Errorf("delivery %d, want %d", got, want)
+		}
+	}
+	s.Bus(t, bus.Options{}) // puts the stream back
+	if l := oneLetter(t, b); l.Reason != "broken" || l.EventSeq != 1 {
+		t.Errorf("letter %+v", l)
+	}
+}
+
 func oneLetter(t testing.TB, b *bus.Bus) bus.DeadLetter {
 	t.Helper()
 	var letters []bus.DeadLetter
@@ -328,6 +354,42 @@ func TestConsumeFinishesWhatItBegan(t *testing.T) {
 	}
 }
 
+// Processes come and go, as in a deployment; nothing waits for AckWait because
+// it was on its way to one that left.
+func TestConsumeHandsOver(t *testing.T) {
+	t.Parallel()
+	s := testenv.Server(t)
+	b := s.Remote(t, bus.Options{})
+	o := openOutbox(t, b)
+	const facts = 1500
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range facts {
+			if err := o.Put(heard(1, "CA"+strconv.Itoa(i), 1), nil); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(200 * time.Microsecond)
+		}
+	})
+	defer wg.Wait()
+	var mu sync.Mutex
+	handled := map[uint64]bool{}
+	start := time.Now()
+	for len(handled) < facts {
+		stop := consume(t, b, bus.Consumer{Name: "w", AckWait: 20 * time.Second}, func(_ context.Context, e events.Event, _ events.TurnHeard) error {
+			mu.Lock()
+			defer mu.Unlock()
+			handled[e.Seq] = true
+			return nil
+		})
+		time.Sleep(3 * time.Millisecond)
+		stop()
+		if time.Since(start) > 15*time.Second {
+			t.Fatalf("%d of %d handled", len(handled), facts)
+		}
+	}
+}
+
 func TestConsumeDrainIsBounded(t *testing.T) {
 	t.Parallel()
 	b := testenv.Bus(t)
@@ -407,7 +469,7 @@ func TestRedrive(t *testing.T) {
 	t.Parallel()
 	b := testenv.Bus(t)
 	ctx := within(t, 30*time.Second)
-	publish(t, b, heard(3, "CA0", 1), heard(3, "CA1", 1))
+	publish(t, b, heard(3, "CA1", 1), heard(3, "CA0", 1)) // the first of its stream, as it will be of its retries
 	var broken atomic.Bool
 	broken.Store(true)
 	got := make(chan events.Event, 10)
@@ -442,14 +504,14 @@ func TestRedrive(t *testing.T) {
 		}
 		return len(all) == 1 && second.Seq > first.Seq
 	})
-	if second.EventSeq != 2 || second.Subject != first.Subject || second.EventID != first.EventID || second.Tenant != 3 {
+	if second.EventSeq != 1 || second.Subject != first.Subject || second.EventID != first.EventID || second.Tenant != 3 {
 		t.Errorf("second letter %+v", second)
 	}
 	broken.Store(false)
 	if n := must[int](t)(b.RedriveAll(ctx)); n != 1 {
 		t.Errorf("redrove %d", n)
 	}
-	if e := recv(t, got, "redriven event"); e.Seq != 2 || e.Tenant != 3 || e.Call != "CA1" {
+	if e := recv(t, got, "redriven event"); e.Seq != 1 || e.Tenant != 3 || e.Call != "CA1" {
 		t.Errorf("got %+v", e.Head)
 	}
 	if left := must[[]bus.DeadLetter](t)(b.DeadLetters(ctx, 10)); len(left) != 0 {
