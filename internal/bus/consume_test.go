@@ -147,85 +147,6 @@ func TestConsumeGivesUp(t *testing.T) {
 	}
 }
 
-func oneLetter(t testing.TB, b *bus.Bus) bus.DeadLetter {
-	t.Helper()
-	var letters []bus.DeadLetter
-	eventually(t, "a dead letter", func() bool {
-		letters = must[[]bus.DeadLetter](t)(b.DeadLetters(within(t, 5*time.Second), 10))
-		return len(letters) > 0
-	})
-	if len(letters) != 1 {
-		t.Fatalf("%d letters", len(letters))
-	}
-	return letters[0]
-}
-
-// An event whose handling kills the process each time is given up as well:
-// nobody was left to say so, the server has counted.
-func TestConsumeGivesUpOnKiller(t *testing.T) {
-	t.Parallel()
-	s := testenv.Server(t)
-	b := s.Bus(t, bus.Options{})
-	publish(t, b, heard(1, "CA1", 1))
-	_, js := raw(t, s)
-	ctx := within(t, 20*time.Second)
-	cons := must[jetstream.Consumer](t)(js.CreateConsumer(ctx, events.Stream, jetstream.ConsumerConfig{
-		Durable: "w", FilterSubject: events.Filter("turn.heard"), AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second, MaxDeliver: -1,
-	}))
-	for range 2 { // processes that died
-		m := must[jetstream.Msg](t)(cons.Next(jetstream.FetchMaxWait(5 * time.Second)))
-		if err := m.Nak(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	consume(t, b, bus.Consumer{Name: "w", MaxTries: 2}, func(context.Context, events.Event, events.TurnHeard) error {
-		t.Error("handled")
-		return nil
-	})
-	if l := oneLetter(t, b); l.Reason != "given up after 2 deliveries" || l.Deliveries != 3 {
-		t.Errorf("letter %+v", l)
-	}
-}
-
-func TestConsumeRefusesForgeries(t *testing.T) {
-	t.Parallel()
-	for name, tc := range map[string]struct {
-		forge  func(m *nats.Msg)
-		reason string
-		tenant events.Tenant
-	}{
-		"another tenant's event": {func(m *nats.Msg) { m.Subject = "tenant.2.turn.heard" }, "tenantid 1 on subject of tenant 2", 2},
-		"a tenant that is none":  {func(m *nats.Msg) { m.Subject = "tenant.x.turn.heard" }, `"x": no tenant`, 0},
-		"a body off schema":      {func(m *nats.Msg) { m.Data = []byte(`"+15550001111"`) }, "turn.heard: body does not fit its schema: / type", 1},
-		"no event at all":        {func(m *nats.Msg) { m.Header = nil }, "not an event: ce-specversion is missing", 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := testenv.Server(t)
-			b := s.Bus(t, bus.Options{})
-			publish(t, b, heard(1, "CA1", 1))
-			_, js := raw(t, s)
-			ctx := within(t, 20*time.Second)
-			good := must[*jetstream.RawStreamMsg](t)(must[jetstream.Stream](t)(js.Stream(ctx, events.Stream)).GetMsg(ctx, 1))
-			m := &nats.Msg{Subject: good.Subject, Header: good.Header, Data: good.Data}
-			tc.forge(m)
-			m.Header.Del("Nats-Msg-Id")
-			must[*jetstream.PubAck](t)(js.PublishMsg(ctx, m))
-			handled := make(chan uint64, 9)
-			consume(t, b, bus.Consumer{Name: "w"}, func(_ context.Context, e events.Event, _ events.TurnHeard) error {
-				handled <- e.Seq
-				return nil
-			})
-			if l := oneLetter(t, b); l.Reason != tc.reason || l.EventSeq != 2 || l.Tenant != tc.tenant {
-				t.Errorf("letter %+v", l)
-			}
-			if seq := recv(t, handled, "the good one"); seq != 1 || len(handled) != 0 {
-				t.Errorf("handled %d, %d more", seq, len(handled))
-			}
-		})
-	}
-}
-
 // One tenant's thousand do not hold up another's one.
 func TestConsumeIsFair(t *testing.T) {
 	t.Parallel()
@@ -328,6 +249,42 @@ func TestConsumeFinishesWhatItBegan(t *testing.T) {
 	}
 }
 
+// Processes come and go, as in a deployment; nothing waits for AckWait because
+// it was on its way to one that left.
+func TestConsumeHandsOver(t *testing.T) {
+	t.Parallel()
+	s := testenv.Server(t)
+	b := s.Remote(t, bus.Options{})
+	o := openOutbox(t, b)
+	const facts = 1500
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range facts {
+			if err := o.Put(heard(1, "CA"+strconv.Itoa(i), 1), nil); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(200 * time.Microsecond)
+		}
+	})
+	defer wg.Wait()
+	var mu sync.Mutex
+	handled := map[uint64]bool{}
+	start := time.Now()
+	for len(handled) < facts {
+		stop := consume(t, b, bus.Consumer{Name: "w", AckWait: 20 * time.Second}, func(_ context.Context, e events.Event, _ events.TurnHeard) error {
+			mu.Lock()
+			defer mu.Unlock()
+			handled[e.Seq] = true
+			return nil
+		})
+		time.Sleep(3 * time.Millisecond)
+		stop()
+		if time.Since(start) > 15*time.Second {
+			t.Fatalf("%d of %d handled", len(handled), facts)
+		}
+	}
+}
+
 func TestConsumeDrainIsBounded(t *testing.T) {
 	t.Parallel()
 	b := testenv.Bus(t)
@@ -400,65 +357,5 @@ func TestConsumeRefusesToStart(t *testing.T) {
 		if err := bus.Consume(ctx, b, bus.Consumer{Name: name}, func(context.Context, events.Event, events.CallEnded) error { return nil }); !errors.Is(err, bus.ErrBadToken) {
 			t.Errorf("name %q: %v", name, err)
 		}
-	}
-}
-
-func TestRedrive(t *testing.T) {
-	t.Parallel()
-	b := testenv.Bus(t)
-	ctx := within(t, 30*time.Second)
-	publish(t, b, heard(3, "CA0", 1), heard(3, "CA1", 1))
-	var broken atomic.Bool
-	broken.Store(true)
-	got := make(chan events.Event, 10)
-	handle := func(_ context.Context, e events.Event, _ events.TurnHeard) error {
-		if e.Call == "CA1" {
-			if broken.Load() {
-				return bus.Permanent(errors.New("broken"))
-			}
-			got <- e
-		}
-		return nil
-	}
-	consume(t, b, bus.Consumer{Name: "w"}, handle)
-	others := make(chan uint64, 10)
-	consume(t, b, bus.Consumer{Name: "other"}, func(_ context.Context, e events.Event, _ events.TurnHeard) error {
-		others <- e.Seq
-		return nil
-	})
-	recv(t, others, "first")
-	recv(t, others, "second")
-
-	first := oneLetter(t, b)
-	if err := b.Redrive(ctx, first.Seq); err != nil {
-		t.Fatal(err)
-	}
-	// Still broken: it dies again and is not lost as a duplicate of its first death.
-	var second bus.DeadLetter
-	eventually(t, "second letter", func() bool {
-		all := must[[]bus.DeadLetter](t)(b.DeadLetters(ctx, 10))
-		if len(all) == 1 {
-			second = all[0]
-		}
-		return len(all) == 1 && second.Seq > first.Seq
-	})
-	if second.EventSeq != 2 || second.Subject != first.Subject || second.EventID != first.EventID || second.Tenant != 3 {
-		t.Errorf("second letter %+v", second)
-	}
-	broken.Store(false)
-	if n := must[int](t)(b.RedriveAll(ctx)); n != 1 {
-		t.Errorf("redrove %d", n)
-	}
-	if e := recv(t, got, "redriven event"); e.Seq != 2 || e.Tenant != 3 || e.Call != "CA1" {
-		t.Errorf("got %+v", e.Head)
-	}
-	if left := must[[]bus.DeadLetter](t)(b.DeadLetters(ctx, 10)); len(left) != 0 {
-		t.Errorf("left %+v", left)
-	}
-	if err := b.Redrive(ctx, first.Seq); !errors.Is(err, bus.ErrNoLetter) {
-		t.Errorf("redriving what is gone: %v", err)
-	}
-	if last := must[uint64](t)(b.LastSeq(ctx)); last != 2 || len(others) != 0 {
-		t.Errorf("%d facts, %d came to others", last, len(others))
 	}
 }

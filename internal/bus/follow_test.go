@@ -178,6 +178,7 @@ func TestReadCall(t *testing.T) {
 		"another tenant's call of the same id": {2, "CA1", 1, last, []string{"turn.heard 1 at 3"}},
 		"only the range":                       {1, "CA1", 4, 6, []string{"call.recorded 0 at 5", "turn.heard 2 at 6", "turn.heard 3 at 4"}},
 		"an end before the stream's":           {1, "CA1", 1, 2, []string{"turn.heard 1 at 1"}},
+		"an end that is not the tenant's":      {1, "CA1", 1, 3, []string{"turn.heard 1 at 1"}},
 		"an end beyond the stream's":           {1, "CA3", 1, last + 1000, []string{"turn.heard 1 at 9"}},
 		"a start beyond the stream's":          {1, "CA1", last + 1, last + 1000, nil},
 		"a call that is not there":             {1, "CA9", 1, last, nil},

@@ -60,7 +60,11 @@ func liveMessage(t events.Tenant, call, verb string, v any) (*nats.Msg, error) {
 // when no worker is there.
 func (b *Bus) Greet(ctx context.Context, t events.Tenant, g events.Greet) (events.Greeting, error) {
 	var out events.Greeting
-	if err := b.request(ctx, t, g.Call, events.VerbGreet, g, &out); err != nil {
+	m, err := liveMessage(t, g.Call, events.VerbGreet, g)
+	if err == nil {
+		err = b.request(ctx, m, &out)
+	}
+	if err != nil {
 		return events.Greeting{}, fmt.Errorf("greet: %w", err)
 	}
 	return out, nil
@@ -71,7 +75,11 @@ func (b *Bus) Greet(ctx context.Context, t events.Tenant, g events.Greet) (event
 // as ctx allows, two seconds if ctx has no deadline.
 func (b *Bus) Control(ctx context.Context, t events.Tenant, call string, c events.Control) (handled bool, err error) {
 	var out controlled
-	switch err := b.request(ctx, t, call, events.VerbControl, c, &out); {
+	m, err := liveMessage(t, call, events.VerbControl, c)
+	if err == nil {
+		err = b.request(ctx, m, &out)
+	}
+	switch {
 	case errors.Is(err, ErrNobody):
 		return false, nil
 	case err != nil:
@@ -84,11 +92,8 @@ type controlled struct {
 	Handled bool `json:"handled"`
 }
 
-func (b *Bus) request(ctx context.Context, t events.Tenant, call, verb string, in, out any) error {
-	m, err := liveMessage(t, call, verb, in)
-	if err != nil {
-		return err
-	}
+// request waits for the one reply to m.
+func (b *Bus) request(ctx context.Context, m *nats.Msg, out any) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, requestTime)

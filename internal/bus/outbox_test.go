@@ -151,6 +151,28 @@ func TestOutboxSurvivesOutage(t *testing.T) {
 	}
 }
 
+// What was on its way when the server went is sent again with the connection,
+// not when its acknowledgement is overdue.
+func TestOutboxResendsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := testenv.DurableServer(t)
+	b := s.Remote(t, bus.Options{})
+	o := openOutbox(t, b)
+	for round := range 5 {
+		for i := range 300 {
+			if err := o.Put(heard(1, fmt.Sprintf("CA%dx%d", round, i), 1), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Restart()
+		start := time.Now()
+		eventually(t, "all stored", func() bool { return o.Depth() == 0 })
+		if d := time.Since(start); d > 4*time.Second {
+			t.Fatalf("it took %v", d)
+		}
+	}
+}
+
 // A process killed while the bus is away loses nothing it had put.
 func TestOutboxSurvivesKill(t *testing.T) {
 	t.Parallel()

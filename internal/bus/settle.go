@@ -37,7 +37,7 @@ func (w *worker) settle(ctx context.Context, d *delivery) {
 	case d.tries >= w.MaxTries:
 		w.giveUp(ctx, d, fmt.Sprintf("given up after %d deliveries: %v", d.tries, err))
 	default:
-		delay := jitter(doubled(w.Backoff, maxBackoff, d.tries-1))
+		delay := w.delay(d)
 		w.logOf(e).Warn("event will be retried", zap.Int("delivery", d.tries), zap.Duration("after", delay), zap.Error(err))
 		w.giveBack(d, delay)
 	}
@@ -86,7 +86,7 @@ func (w *worker) giveUp(ctx context.Context, d *delivery, reason string) {
 	}
 	if err := w.bus.bury(ctx, l); err != nil {
 		w.log.Warn("event will be given up later", zap.Uint64("seq", d.seq), zap.Error(err))
-		w.giveBack(d, jitter(maxBackoff))
+		w.giveBack(d, w.delay(d))
 		return
 	}
 	if err := w.bus.tell(d.current(), "+TERM dead letter"); err != nil {
@@ -104,6 +104,10 @@ func (w *worker) giveBack(d *delivery, delay time.Duration) {
 	if err := w.bus.tell(d.current(), verdict); err != nil {
 		w.log.Debug("event not given back", zap.Uint64("seq", d.seq), zap.Error(err))
 	}
+}
+
+func (w *worker) delay(d *delivery) time.Duration {
+	return jitter(doubled(w.Backoff, maxBackoff, d.tries-1))
 }
 
 // tell lets the server know what became of m. Nothing confirms it.
