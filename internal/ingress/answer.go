@@ -16,7 +16,7 @@ const (
 	retryAway   = 250 * time.Millisecond // while the bus is away
 	fillerAfter = 2 * time.Second        // of silence: the caller hears that we are still there
 	giveUpAfter = 14 * time.Second       // of silence: the caller hears a way on
-	maxTurn     = 8000 // bytes of one utterance
+	maxTurn     = 8000                   // bytes of one utterance
 
 	// Speech is taken to run at this pace where Twilio does not report it.
 	bytesPerSecond = 15

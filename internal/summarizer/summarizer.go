@@ -30,7 +30,7 @@ import (
 const (
 	slots      = 16
 	lease      = 20 * time.Second // kept up while the model is asked
-	modelTries = 6 // deliveries after which the tenant is told without a model
+	modelTries = 6                // deliveries after which the tenant is told without a model
 	skew       = time.Minute
 	simulated  = "simulated" // prefix of the stand-in's model name
 )
