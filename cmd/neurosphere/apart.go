@@ -83,7 +83,7 @@ func (a *apartment) run(ctx context.Context) error {
 		"NATS_URL=nats://platform:"+secret+"@127.0.0.1:"+nats,
 		"DATABASE_URL="+pg.DSN(), "PUBLIC_URL=http://"+a.addr,
 		"TWILIO_ACCOUNT_SID="+acct.AccountSID, "TWILIO_AUTH_TOKEN="+acct.AuthToken, "TWILIO_API_URL=http://127.0.0.1:"+twilio,
-		"OPENAI_API_KEY=simulated", "OPENAI_BASE_URL=http://127.0.0.1:"+openai+"/v1",
+		"DATA_DIR="+a.dir, "OPENAI_API_KEY=simulated", "OPENAI_BASE_URL=http://127.0.0.1:"+openai+"/v1",
 	)
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
