@@ -46,6 +46,7 @@ type apartment struct {
 	dir, bin, conf, addr string
 	first, chunk         time.Duration // of the simulated model
 	up                   func()        // told once everything is started; may be nil
+	pg                   *store.Private
 	out                  io.Writer
 	env                  []string
 	wg                   sync.WaitGroup
@@ -63,6 +64,7 @@ func (a *apartment) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.pg = pg
 	defer func() { _ = pg.Stop() }()
 	if err := store.Migrate(ctx, pg.AdminDSN(), ""); err != nil {
 		return err
@@ -152,6 +154,10 @@ func (a *apartment) keep(ctx context.Context, name, path string, args ...string)
 	go func() {
 		defer a.wg.Done()
 		for ctx.Err() == nil {
+			if _, err := os.Stat(filepath.Join(a.dir, "pids", name+".hold")); err == nil {
+				time.Sleep(50 * time.Millisecond) // somebody wants it to stay down
+				continue
+			}
 			err := a.once(ctx, name, path, args)
 			if ctx.Err() != nil {
 				return

@@ -306,3 +306,101 @@ func TestApartSurvivesKills(t *testing.T) {
 		}
 	})
 }
+
+// Calls are answered while the database or the bus is away, and everything
+// arrives afterwards.
+func TestApartSurvivesOutages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	outage := 10 * time.Second
+	if v, err := time.ParseDuration(os.Getenv("OUTAGE")); err == nil {
+		outage = v
+	}
+	x := startApart(t, 20*time.Millisecond, 20*time.Millisecond)
+	const to = "+12065550110"
+	tenant := x.tenant("Tenant Alpha", to, map[string]string{"sms_to": "+12065550101"})
+	var ids []string
+	// during plays calls for as long as the outage lasts.
+	during := func(round int, end func() bool) {
+		for i := 0; !end(); i++ {
+			var calls []simulated.CallOptions
+			for k := range 10 {
+				calls = append(calls, x.options(fmt.Sprintf("+120655%d%d%03d", 7+round, i%10, k), to, story(k)))
+			}
+			for k, r := range simulated.PlayMany(t.Context(), calls, 10, nil) {
+				ids = append(ids, r.CallSID)
+				if r.Err != nil || r.Refused != "" || len(r.Turns) != 5 {
+					t.Errorf("call %d: %d turns, refused %q, err %v", k, len(r.Turns), r.Refused, r.Err)
+				}
+				for n, turn := range r.Turns {
+					if !turn.Answered || strings.TrimSpace(turn.Heard) == "" {
+						t.Errorf("call %d turn %d: silence (%q)", k, n+1, turn.Heard)
+					}
+				}
+			}
+		}
+	}
+	t.Run("postgres", func(t *testing.T) {
+		if err := x.pg.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		back := time.Now().Add(outage)
+		during(0, func() bool { return time.Now().After(back) })
+		again, err := store.StartPrivate(context.WithoutCancel(t.Context()), filepath.Join(x.dir, "postgres"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.t.Cleanup(func() { _ = again.Stop() })
+	})
+	t.Run("nats", func(t *testing.T) {
+		hold := filepath.Join(x.dir, "pids", "nats.hold")
+		if err := os.WriteFile(hold, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		down := time.AfterFunc(time.Second, func() { x.kill("nats") })
+		defer down.Stop()
+		up := time.AfterFunc(time.Second+outage, func() { _ = os.Remove(hold) })
+		defer up.Stop()
+		back := time.Now().Add(outage + time.Second)
+		during(1, func() bool { return time.Now().After(back) })
+	})
+	t.Logf("%d calls", len(ids))
+	want := map[string]int{"call.received": 1, "call.answered": 1, "call.ended": 1, "call.summarized": 1, "turn.heard": 5, "sms.requested": 1, "sms.sent": 1}
+	missing := "nothing"
+	var got map[string]map[string]int
+	for deadline := time.Now().Add(3 * time.Minute); missing != "" && time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		got, missing = x.facts(), ""
+		for _, id := range ids {
+			for name, n := range want {
+				if got[id][name] < n {
+					missing = fmt.Sprintf("call %s: %d × %s, want %d", id, got[id][name], name, n)
+				}
+			}
+		}
+	}
+	if missing != "" {
+		t.Error(missing)
+	}
+	for _, id := range ids {
+		for name, n := range want {
+			if got[id][name] > n {
+				t.Errorf("call %s: %d × %s, want %d", id, got[id][name], name, n)
+			}
+		}
+	}
+	rows, err := x.rows.For(tenant.Tenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.until("every call is a row", func() bool {
+		list, err := rows.Calls(t.Context(), 10000)
+		n := 0
+		for _, c := range list {
+			if c.Summary != nil && slices.Contains(ids, c.ID) {
+				n++
+			}
+		}
+		return err == nil && n == len(ids)
+	})
+}
