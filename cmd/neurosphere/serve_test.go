@@ -23,18 +23,18 @@ import (
 // served is a running instance of the whole platform.
 type served struct {
 	*app.Platform
-	t    *testing.T
+	t    testing.TB
 	stop func() // and wait
 }
 
 // serveAll runs every worker in this process, on a database and a bus of its
 // own, until the test ends.
-func serveAll(t *testing.T, env map[string]string) *served {
+func serveAll(t testing.TB, env map[string]string) *served {
 	t.Helper()
 	return serveIn(t, t.TempDir(), env)
 }
 
-func serveIn(t *testing.T, dir string, env map[string]string) *served {
+func serveIn(t testing.TB, dir string, env map[string]string) *served {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	up, down := make(chan *app.Platform, 1), make(chan error, 1)

@@ -25,14 +25,15 @@ type CallOptions struct {
 	PublicURL             string // what it signs for; default URL
 	AccountSID, AuthToken string
 	From, To              string
-	CallSID               string        // default: random
-	Turns                 []string      // the caller's words, in order
-	Patience              time.Duration // for one answer; default 30 s
-	Speak                 int           // characters of the agent's words spoken per second; 0: at once
-	InterruptAt           map[int]int   // turn (1…) → tokens heard before the caller speaks over it
-	Reconnect             bool          // when the socket is lost, as with applicationReconnect
-	Linger                time.Duration // how long the caller stays silent at the end, for the agent to hang up
-	DialOutcome           string        // of transfers; default no-answer
+	CallSID               string                       // default: random
+	Turns                 []string                     // the caller's words, in order
+	Patience              time.Duration                // for one answer; default 30 s
+	Think                 func(turn int) time.Duration // before each turn; nil: none
+	Speak                 int                          // characters of the agent's words spoken per second; 0: at once
+	InterruptAt           map[int]int                  // turn (1…) → tokens heard before the caller speaks over it
+	Reconnect             bool                         // when the socket is lost, as with applicationReconnect
+	Linger                time.Duration                // how long the caller stays silent at the end, for the agent to hang up
+	DialOutcome           string                       // of transfers; default no-answer
 }
 
 // Kinds of call event.
@@ -387,6 +388,9 @@ func (p *play) talk(ctx context.Context) (outcome, error) {
 		turn := p.next
 		p.next++
 		said := p.o.Turns[turn]
+		if p.o.Think != nil {
+			sleep(ctx, p.o.Think(turn))
+		}
 		p.observe(CallEvent{Kind: EventCaller, Text: said})
 		t := TurnResult{Said: said}
 		end, err := p.exchange(ctx, turn, &t)

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/simulated"
+)
+
+func at(all []time.Duration, q float64) time.Duration {
+	slices.Sort(all)
+	return all[min(int(float64(len(all))*q), len(all)-1)]
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// BenchmarkTurnOverhead is what a turn costs beside the model: caller's words in,
+// first word out, at 100 calls at once, less the model's own delay. Beside it a
+// plain WebSocket echo and a round trip over the same bus, while the calls run.
+func BenchmarkTurnOverhead(b *testing.B) {
+	const calls, delay = 100, 300 * time.Millisecond
+	model, err := simulated.StartOpenAI(simulated.OpenAIOptions{FirstDelay: delay, ChunkDelay: 20 * time.Millisecond})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer model.Close()
+	s := serveAll(b, map[string]string{"OPENAI_BASE_URL": model.URL(), "OPENAI_API_KEY": "simulated"})
+	tenant := s.tenant("Bench", "+12065550110", nil)
+	var over, echo, trip []time.Duration
+	for b.Loop() {
+		quit := make(chan struct{})
+		echoed, tripped := make(chan []time.Duration, 1), make(chan []time.Duration, 1)
+		go func() { echoed <- echoes(b, quit) }()
+		go func() { tripped <- trips(b, s.Bus, tenant.Tenant, quit) }()
+		var play []simulated.CallOptions
+		for i := range calls {
+			play = append(play, s.options(simulated.CallOptions{
+				From: fmt.Sprintf("+1206555%04d", i), To: tenant.Numbers[0], Turns: append(story(i), story(i+1)...),
+				Think: func(turn int) time.Duration { return time.Duration((i*37+turn*113)%1000) * time.Millisecond },
+			}))
+		}
+		for _, r := range simulated.PlayMany(b.Context(), play, calls, nil) {
+			if r.Err != nil {
+				b.Fatal(r.Err)
+			}
+			for _, t := range r.Turns {
+				over = append(over, max(t.First-delay, 0))
+			}
+		}
+		close(quit)
+		echo, trip = append(echo, <-echoed...), append(trip, <-tripped...)
+	}
+	b.ReportMetric(ms(at(over, .5)), "ms-turn-p50")
+	b.ReportMetric(ms(at(over, .99)), "ms-turn-p99")
+	b.ReportMetric(ms(at(echo, .5)), "ms-echo-p50")
+	b.ReportMetric(ms(at(echo, .99)), "ms-echo-p99")
+	b.ReportMetric(ms(at(trip, .5)), "ms-bus-p50")
+	b.ReportMetric(ms(at(trip, .99)), "ms-bus-p99")
+	b.ReportMetric(ms(at(over, .5))/(ms(at(echo, .5))+ms(at(trip, .5))), "turn/(echo+bus)")
+	b.ReportMetric(0, "ns/op")
+}
+
+// echoes are round trips over a WebSocket to a server that does nothing else.
+func echoes(b *testing.B, quit chan struct{}) (out []time.Duration) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		for {
+			kind, raw, err := c.Read(r.Context())
+			if err != nil || c.Write(r.Context(), kind, raw) != nil {
+				return
+			}
+		}
+	}))
+	defer srv.Close()
+	c, resp, err := websocket.Dial(b.Context(), srv.URL, nil)
+	if err != nil {
+		b.Error(err)
+		return nil
+	}
+	if resp.Body != nil {
+		defer resp.Body.Close()
+	}
+	defer c.CloseNow()
+	msg := []byte(strings.Repeat("x", 200))
+	return every(quit, func() error {
+		if err := c.Write(b.Context(), websocket.MessageText, msg); err != nil {
+			return err
+		}
+		_, _, err := c.Read(b.Context())
+		return err
+	})
+}
+
+// trips are requests over the bus that the owner of a call answers at once.
+func trips(b *testing.B, by *bus.Bus, t events.Tenant, quit chan struct{}) []time.Duration {
+	release, err := by.OwnCall(t, "bench", bus.Owner{Answer: func(events.Answer) {}, Control: func(events.Control) bool { return true }})
+	if err != nil {
+		b.Error(err)
+		return nil
+	}
+	defer release()
+	return every(quit, func() error {
+		_, err := by.Control(b.Context(), t, "bench", events.Control{Kind: events.ControlEnded})
+		return err
+	})
+}
+
+func every(quit chan struct{}, f func() error) (out []time.Duration) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-quit:
+			return out
+		case <-tick.C:
+			began := time.Now()
+			if f() != nil {
+				return out
+			}
+			out = append(out, time.Since(began))
+		}
+	}
+}
+
+// BenchmarkWebhook is from Twilio's request to TwiML, beside a handler that
+// only answers.
+func BenchmarkWebhook(b *testing.B) {
+	s := serveAll(b, nil)
+	tenant := s.tenant("Bench", "+12065550110", nil)
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<Response/>") }))
+	defer plain.Close()
+	var ours, raw []time.Duration
+	for i := 0; b.Loop(); i++ {
+		form := url.Values{"CallSid": {fmt.Sprintf("CA%032x", i)}, "AccountSid": {s.Config.TwilioAccountSID}, "From": {"+12065550001"}, "To": {tenant.Numbers[0]}, "CallStatus": {"ringing"}}
+		began := time.Now()
+		if status, body := s.signed("/twilio/voice", form, nil); status != 200 {
+			b.Fatal(status, body)
+		}
+		ours = append(ours, time.Since(began))
+		began = time.Now()
+		resp, err := http.Post(plain.URL, "application/x-www-form-urlencoded", strings.NewReader(form.Encode()))
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		raw = append(raw, time.Since(began))
+	}
+	b.ReportMetric(ms(at(ours, .5)), "ms-webhook-p50")
+	b.ReportMetric(ms(at(ours, .99)), "ms-webhook-p99")
+	b.ReportMetric(ms(at(raw, .5)), "ms-plain-p50")
+	b.ReportMetric(ms(at(ours, .5))/ms(at(raw, .5)), "webhook/plain")
+}
+
+// BenchmarkCallCompletion is from the caller's hanging up to the last text sent,
+// beside a fact stored and fetched again on the same bus.
+func BenchmarkCallCompletion(b *testing.B) {
+	s := serveAll(b, nil)
+	tenant := s.tenant("Bench", "+12065550110", map[string]string{"sms_to": "+12065550199"})
+	rows, err := s.Store.For(tenant.Tenant)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var ours, raw []time.Duration
+	for i := 0; b.Loop(); i++ {
+		r := s.play(simulated.CallOptions{From: "+12065550001", To: tenant.Numbers[0], Turns: story(i)})
+		began := time.Now()
+		for {
+			texts, err := rows.Texts(b.Context(), r.CallSID)
+			if err == nil && arrived(texts) == 1 {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		ours = append(ours, time.Since(began))
+		began = time.Now()
+		seq, err := s.Bus.Publish(b.Context(), events.New(tenant.Tenant, "", time.Now(), events.SMSReceived{SID: fmt.Sprint(i, began.UnixNano()), From: "+1", To: "+1"}))
+		if err != nil {
+			b.Fatal(err)
+		}
+		stop := fmt.Errorf("found")
+		_ = s.Bus.Follow(b.Context(), seq, []string{"tenant.*.sms.*"}, func(context.Context, []events.Event) error { return stop })
+		raw = append(raw, time.Since(began))
+	}
+	b.ReportMetric(ms(at(ours, .5)), "ms-completion-p50")
+	b.ReportMetric(ms(at(ours, .99)), "ms-completion-p99")
+	b.ReportMetric(ms(at(raw, .5)), "ms-store-fetch-p50")
+	b.ReportMetric(ms(at(ours, .5))/ms(at(raw, .5)), "completion/raw")
+}
+
+// BenchmarkIdleCall is the memory a live call holds while nobody speaks.
+func BenchmarkIdleCall(b *testing.B) {
+	const calls = 500
+	s := serveAll(b, nil)
+	tenant := s.tenant("Bench", "+12065550110", nil)
+	var perCall float64
+	for b.Loop() {
+		before := held()
+		ctx, hangUp := context.WithCancel(b.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			var play []simulated.CallOptions
+			for i := range calls {
+				play = append(play, s.options(simulated.CallOptions{From: fmt.Sprintf("+1206555%04d", i), To: tenant.Numbers[0], Linger: time.Hour, Turns: story(i)[:1]}))
+			}
+			simulated.PlayMany(ctx, play, calls, nil)
+		}()
+		s.until("all calls are live", func() bool {
+			open, err := s.Bus.ListCalls(b.Context())
+			n := 0
+			for _, c := range open {
+				if c.Answered {
+					n++
+				}
+			}
+			return err == nil && n >= calls
+		})
+		time.Sleep(2 * time.Second)
+		perCall = (held() - before) / calls
+		hangUp()
+		<-done
+	}
+	// The callers are in this process too, with a socket each of the same make.
+	b.ReportMetric(perCall/1024, "KB/call-with-its-caller")
+	b.ReportMetric(0, "ns/op")
+}
+
+func held() float64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapInuse + m.StackInuse)
+}
