@@ -1,0 +1,86 @@
+// Command neurosphere is the whole platform in one process, and the operator's
+// commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"neurosphere.ai/neurosphere/internal/app"
+)
+
+// A command is one word after "neurosphere".
+type command struct {
+	name  string
+	args  string // as shown in usage
+	about string
+	run   func(ctx context.Context, fs *flag.FlagSet, args []string) error
+}
+
+func commands() []command {
+	return []command{
+		{"serve", "[-workers a,b]", "all workers in one process, or those named", serve},
+		{"demo", "[-once]", "serve with two demo businesses, and place calls to them", demo},
+		{"call", "-to +1… -from +1… -script FILE[#call_id]", "be Twilio and the caller against a running instance", call},
+		{"tenant", "create|list|show|set|api-key|suspend|resume …", "the businesses whose phones are answered", tenant},
+		{"migrate", "", "bring the database up to date", migrate},
+		{"dead-letters", "list|redrive …", "events that could not be handled", deadLetters},
+		{"apart", "[-dir DIR]", "everything as separate processes on this machine, two of each worker", apart},
+		{"simulate", "", "the simulated vendors as a process of their own", simulate},
+	}
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout)) }
+
+func run(args []string, out io.Writer) int {
+	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
+		usage(out)
+		if len(args) == 0 {
+			return app.ExitUsage
+		}
+		return app.ExitOK
+	}
+	for _, c := range commands() {
+		if c.name != args[0] {
+			continue
+		}
+		fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
+		fs.Usage = func() {
+			fmt.Fprintf(fs.Output(), "neurosphere %s %s\n\n%s.\n\n", c.name, c.args, strings.ToUpper(c.about[:1])+c.about[1:])
+			fs.PrintDefaults()
+			fmt.Fprintf(fs.Output(), "\n%s", app.Usage())
+		}
+		err := c.run(app.Signalled(), fs, args[1:])
+		if errors.Is(err, flag.ErrHelp) {
+			return app.ExitOK
+		}
+		return app.Exit(err)
+	}
+	fmt.Fprintf(os.Stderr, "neurosphere: there is no command %q\n\n", args[0])
+	usage(os.Stderr)
+	return app.ExitUsage
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "neurosphere answers businesses' phones.\n\nUsage: neurosphere COMMAND [-h] …\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-13s %s\n", c.name, c.about)
+	}
+	fmt.Fprintf(w, "\n%s", app.Usage())
+}
+
+// parse reads flags; what is wrong with them has been printed by then.
+func parse(fs *flag.FlagSet, args []string) error {
+	err := fs.Parse(args)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	return app.Wrong(fmt.Errorf("neurosphere %s: see -h", fs.Name()))
+}
+
+func wrongf(format string, args ...any) error { return app.Wrong(fmt.Errorf(format, args...)) }

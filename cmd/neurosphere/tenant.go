@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/settings"
+	"neurosphere.ai/neurosphere/internal/store"
+)
+
+// tenant is the command of that name.
+func tenant(ctx context.Context, fs *flag.FlagSet, args []string) error {
+	verbs := map[string]func(context.Context, *flag.FlagSet, []string) error{
+		"create": tenantCreate, "list": tenantList, "show": tenantShow, "set": tenantSet, "api-key": tenantKey,
+		"suspend": func(ctx context.Context, fs *flag.FlagSet, args []string) error {
+			return tenantStatus(ctx, fs, args, "suspended")
+		},
+		"resume": func(ctx context.Context, fs *flag.FlagSet, args []string) error {
+			return tenantStatus(ctx, fs, args, "active")
+		},
+	}
+	if len(args) == 0 {
+		return wrongf("neurosphere tenant: want create, list, show, set, api-key, suspend or resume")
+	}
+	if args[0] == "-h" || args[0] == "--help" {
+		fs.Usage()
+		return flag.ErrHelp
+	}
+	run, ok := verbs[args[0]]
+	if !ok {
+		return wrongf("neurosphere tenant: there is no %q", args[0])
+	}
+	fs.Bool("json", true, "print JSON (always)")
+	return run(ctx, fs, args[1:])
+}
+
+func printJSON(v any) error {
+	enc := json.NewEncoder(os.Stdout)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+func tenantCreate(ctx context.Context, fs *flag.FlagSet, args []string) error {
+	name := fs.String("name", "", "name of the business")
+	number := fs.String("number", "", "its phone number, +1…; several with commas")
+	template := fs.String("template", "insurance_v1", "industry template")
+	agent := fs.String("agent", "", "the receptionist's name")
+	greeting := fs.String("greeting", "", "the first words; {business} {agent} {time_greeting} are filled in")
+	smsTo := fs.String("sms-to", "", "numbers told about each call, with commas")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	if *name == "" || *number == "" || fs.NArg() > 0 {
+		return wrongf("neurosphere tenant create: -name and -number are needed")
+	}
+	set := map[string]string{"numbers": *number, "sms_to": *smsTo, "agent": *agent, "greeting": *greeting}
+	r, err := newReach()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	s, err := r.store(ctx)
+	if err != nil {
+		return err
+	}
+	made, key, err := createTenant(ctx, s, *name, *template, set)
+	if err != nil {
+		return err
+	}
+	if err := printJSON(map[string]any{"customer_id": made.Tenant, "api_key": key}); err != nil {
+		return err
+	}
+	return goLive(ctx, r, s)
+}
+
+// createTenant makes a tenant of a name and settings by their names.
+func createTenant(ctx context.Context, s *store.Store, name, template string, set map[string]string) (events.Settings, string, error) {
+	t, err := s.Template(ctx, template)
+	if err != nil {
+		return events.Settings{}, "", err
+	}
+	want := settings.Default(name, t)
+	for k, v := range set {
+		if v == "" {
+			continue
+		}
+		if err := settings.Set(&want, k, v); err != nil {
+			return want, "", wrongf("%w", err)
+		}
+	}
+	if err := settings.Check(want); err != nil {
+		return want, "", wrongf("%w", err)
+	}
+	return s.CreateCustomer(ctx, want)
+}
+
+// goLive brings changes to the bus, where calls are answered from.
+func goLive(ctx context.Context, r *reach, s *store.Store) error {
+	b, err := r.bus(ctx)
+	if err != nil {
+		return fmt.Errorf("%w (%w)", errNotLive, err)
+	}
+	if err := settings.Publish(ctx, s, b); err != nil {
+		return fmt.Errorf("%w (%w)", errNotLive, err)
+	}
+	return nil
+}
+
+func tenantList(ctx context.Context, fs *flag.FlagSet, args []string) error {
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	r, err := newReach()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	s, err := r.store(ctx)
+	if err != nil {
+		return err
+	}
+	all, err := s.ListCustomers(ctx)
+	if err != nil {
+		return err
+	}
+	type row struct {
+		ID      events.Tenant `json:"customer_id"`
+		Name    string        `json:"name"`
+		Status  string        `json:"status"`
+		Agent   string        `json:"agent"`
+		Numbers []string      `json:"numbers"`
+	}
+	rows := []row{}
+	for _, t := range all {
+		rows = append(rows, row{t.Tenant, t.Name, t.Status, t.Agent, t.Numbers})
+	}
+	return printJSON(rows)
+}
+
+// which reads the ID after a verb, and what follows it.
+func which(fs *flag.FlagSet, args []string) (events.Tenant, []string, error) {
+	if err := parse(fs, args); err != nil {
+		return 0, nil, err
+	}
+	if fs.NArg() == 0 {
+		return 0, nil, wrongf("neurosphere tenant: which one? give its customer_id")
+	}
+	t, err := events.ParseTenant(fs.Arg(0))
+	if err != nil {
+		return 0, nil, wrongf("neurosphere tenant: %q is no customer_id", fs.Arg(0))
+	}
+	return t, fs.Args()[1:], nil
+}
+
+func tenantShow(ctx context.Context, fs *flag.FlagSet, args []string) error {
+	t, _, err := which(fs, args)
+	if err != nil {
+		return err
+	}
+	r, err := newReach()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	s, err := r.store(ctx)
+	if err != nil {
+		return err
+	}
+	set, err := s.Settings(ctx, t)
+	if err != nil {
+		return err
+	}
+	return printJSON(set)
+}
+
+func tenantSet(ctx context.Context, fs *flag.FlagSet, args []string) error {
+	t, rest, err := which(fs, args)
+	if err != nil {
+		return err
+	}
+	if len(rest) == 0 {
+		return wrongf("neurosphere tenant set: want key=value…; keys are %s", settings.Keys)
+	}
+	return change(ctx, t, func(s *events.Settings) error {
+		for _, kv := range rest {
+			k, v, ok := strings.Cut(kv, "=")
+			if !ok {
+				return wrongf("%q: want key=value", kv)
+			}
+			if err := settings.Set(s, k, v); err != nil {
+				return wrongf("%w", err)
+			}
+		}
+		if err := settings.Check(*s); err != nil {
+			return wrongf("%w", err)
+		}
+		return nil
+	})
+}
+
+func tenantStatus(ctx context.Context, fs *flag.FlagSet, args []string, status string) error {
+	t, _, err := which(fs, args)
+	if err != nil {
+		return err
+	}
+	return change(ctx, t, func(s *events.Settings) error { s.Status = status; return nil })
+}
+
+func change(ctx context.Context, t events.Tenant, f func(*events.Settings) error) error {
+	r, err := newReach()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	s, err := r.store(ctx)
+	if err != nil {
+		return err
+	}
+	before, after, err := s.UpdateSettings(ctx, t, f)
+	if err != nil {
+		return err
+	}
+	if err := printJSON(map[string]any{"customer_id": t, "version": after.Version, "changed": settings.Changed(before, after)}); err != nil {
+		return err
+	}
+	return goLive(ctx, r, s)
+}
+
+func tenantKey(ctx context.Context, fs *flag.FlagSet, args []string) error {
+	name := fs.String("name", "operator", "what the key is for")
+	t, _, err := which(fs, args)
+	if err != nil {
+		return err
+	}
+	r, err := newReach()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	s, err := r.store(ctx)
+	if err != nil {
+		return err
+	}
+	key, err := s.NewAPIKey(ctx, t, *name)
+	if err != nil {
+		return err
+	}
+	return printJSON(map[string]any{"customer_id": t, "api_key": key})
+}

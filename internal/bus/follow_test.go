@@ -1,0 +1,205 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/testenv"
+)
+
+// follow runs Follow and sends each batch's sequences.
+func follow(t testing.TB, b *bus.Bus, from uint64, filters ...string) (batches chan []uint64, stop func()) {
+	t.Helper()
+	batches = make(chan []uint64, 1000)
+	return batches, run(t, func(ctx context.Context) error {
+		return b.Follow(ctx, from, filters, func(_ context.Context, all []events.Event) error {
+			var seqs []uint64
+			for _, e := range all {
+				seqs = append(seqs, e.Seq)
+			}
+			batches <- seqs
+			return nil
+		})
+	})
+}
+
+// collect reads batches until n events came, which must be from, from+1, ….
+func collect(t testing.TB, batches chan []uint64, from uint64, n int) {
+	t.Helper()
+	for next := from; next < from+uint64(n); {
+		for _, seq := range recv(t, batches, fmt.Sprint("event ", next)) {
+			if seq != next {
+				t.Fatalf("got %d, want %d", seq, next)
+			}
+			next++
+		}
+	}
+}
+
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	b := testenv.Bus(t)
+	o := openOutbox(t, b)
+	const n = 1200
+	for i := range n {
+		if err := o.Put(heard(1, "CA"+strconv.Itoa(i), 1), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "stored", func() bool { return o.Depth() == 0 })
+	t.Run("from the first, in bounded batches", func(t *testing.T) {
+		batches, stop := follow(t, b, 0)
+		defer stop()
+		for next := 1; next <= n; {
+			batch := recv(t, batches, "batch")
+			if len(batch) > 500 {
+				t.Errorf("batch of %d", len(batch))
+			}
+			if batch[0] != uint64(next) {
+				t.Fatalf("batch begins at %d, want %d", batch[0], next)
+			}
+			next += len(batch)
+		}
+		publish(t, b, heard(1, "CAlive", 1))
+		collect(t, batches, n+1, 1)
+	})
+	t.Run("from anywhere", func(t *testing.T) {
+		batches, stop := follow(t, b, n-5)
+		defer stop()
+		collect(t, batches, n-5, 5)
+	})
+	t.Run("only what matches", func(t *testing.T) {
+		publish(t, b, ended(2, "CAx", 1))
+		batches, stop := follow(t, b, 1, events.Filter("call.ended"))
+		defer stop()
+		collect(t, batches, n+2, 1)
+	})
+	t.Run("an error of the handler ends it", func(t *testing.T) {
+		boom := errors.New("boom")
+		err := b.Follow(within(t, 20*time.Second), 1, nil, func(context.Context, []events.Event) error { return boom })
+		if !errors.Is(err, boom) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+// A projection sees each fact once and in order, whatever happens to the server.
+func TestFollowSurvives(t *testing.T) {
+	t.Parallel()
+	s := testenv.Server(t)
+	b := s.Remote(t, bus.Options{})
+	o := openOutbox(t, b)
+	batches, _ := follow(t, b, 1)
+	n := 0
+	for range 3 {
+		for range 20 {
+			n++
+			if err := o.Put(heard(1, "CA"+strconv.Itoa(n), 1), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Restart()
+	}
+	collect(t, batches, 1, n)
+	publish(t, b, heard(1, "CAlast", 1))
+	start := time.Now()
+	collect(t, batches, uint64(n)+1, 1)
+	if d := time.Since(start); d > 2*time.Second {
+		t.Errorf("a fact took %v after the restarts", d)
+	}
+}
+
+func TestFollowLeavesOutForgeries(t *testing.T) {
+	t.Parallel()
+	s := testenv.Server(t)
+	b := s.Bus(t, bus.Options{})
+	_, js := raw(t, s)
+	publish(t, b, heard(1, "CA1", 1))
+	must[*jetstream.PubAck](t)(js.PublishMsg(within(t, 5*time.Second), &nats.Msg{Subject: "tenant.1.turn.heard", Data: []byte("{}")}))
+	publish(t, b, heard(1, "CA1", 2))
+	batches, _ := follow(t, b, 1)
+	var got []uint64
+	for len(got) < 2 {
+		got = append(got, recv(t, batches, "batch")...)
+	}
+	if diff := cmp.Diff([]uint64{1, 3}, got); diff != "" {
+		t.Error(diff)
+	}
+	l := oneLetter(t, b)
+	if l.Consumer != "follow" || l.EventSeq != 2 {
+		t.Errorf("letter %+v", l)
+	}
+	if n, err := b.RedriveAll(within(t, 5*time.Second)); n != 0 || err != nil {
+		t.Errorf("redrove %d, %v", n, err)
+	}
+	if err := b.Redrive(within(t, 5*time.Second), l.Seq); err == nil {
+		t.Error("redrove what nobody would read")
+	}
+}
+
+func TestReadCall(t *testing.T) {
+	t.Parallel()
+	b := testenv.Bus(t)
+	ctx := within(t, 30*time.Second)
+	note := events.New(1, "CA1", at, events.CallRecorded{Recording: "RE1", URL: "https://example.com/RE1", Seconds: 5}) // not numbered
+	stored := []events.Event{
+		heard(1, "CA1", 1), heard(1, "CA2", 1), heard(2, "CA1", 1),
+		heard(1, "CA1", 3), note, heard(1, "CA1", 2), // a retry can turn two around
+		events.New(1, "CA1", at, events.SMSReceived{SID: "SM1", From: "+15550001111", To: "+15550002222", Body: "x"}),
+		ended(1, "CA1", 4), heard(1, "CA3", 1),
+	}
+	publish(t, b, stored...)
+	last := must[uint64](t)(b.LastSeq(ctx))
+	names := func(all []events.Event) (out []string) {
+		for _, e := range all {
+			out = append(out, fmt.Sprintf("%s %d at %d", e.Fact.Name(), e.CallSeq, e.Seq))
+		}
+		return out
+	}
+	for name, tc := range map[string]struct {
+		tenant      events.Tenant
+		call        string
+		first, last uint64
+		want        []string
+	}{
+		"the call, in its own order": {1, "CA1", 1, last, []string{
+			"turn.heard 1 at 1", "call.recorded 0 at 5", "turn.heard 2 at 6", "turn.heard 3 at 4", "call.ended 4 at 8",
+		}},
+		"another tenant's call of the same id": {2, "CA1", 1, last, []string{"turn.heard 1 at 3"}},
+		"only the range":                       {1, "CA1", 4, 6, []string{"call.recorded 0 at 5", "turn.heard 2 at 6", "turn.heard 3 at 4"}},
+		"an end before the stream's":           {1, "CA1", 1, 2, []string{"turn.heard 1 at 1"}},
+		"an end beyond the stream's":           {1, "CA3", 1, last + 1000, []string{"turn.heard 1 at 9"}},
+		"a start beyond the stream's":          {1, "CA1", last + 1, last + 1000, nil},
+		"a call that is not there":             {1, "CA9", 1, last, nil},
+		"a tenant without facts":               {3, "CA1", 1, last, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			got := must[[]events.Event](t)(b.ReadCall(ctx, tc.tenant, tc.call, tc.first, tc.last))
+			if diff := cmp.Diff(tc.want, names(got)); diff != "" {
+				t.Error(diff)
+			}
+			if d := time.Since(start); d > time.Second {
+				t.Errorf("took %v", d)
+			}
+		})
+	}
+}
+
+func TestReadCallNeedsTenant(t *testing.T) {
+	t.Parallel()
+	b := testenv.Bus(t)
+	if _, err := b.ReadCall(within(t, 5*time.Second), 0, "CA1", 1, 10); !errors.Is(err, events.ErrNoTenant) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,228 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"neurosphere.ai/neurosphere/events"
+)
+
+const (
+	queueConversation = "conversation"
+	requestTime       = 2 * time.Second // of a request whose context has no deadline
+	headerFailure     = "Failure"       // of a reply: why there is none, a class
+)
+
+// Ask hands a turn to one conversation worker, any; whether there was one
+// shows in the answers. ErrAway at once when the bus cannot be reached.
+func (b *Bus) Ask(t events.Tenant, a events.Ask) error {
+	return b.say(t, a.Call, events.VerbAsk, a)
+}
+
+// Cancel tells all workers to stop answering a turn of a call.
+func (b *Bus) Cancel(t events.Tenant, call string, turn int) error {
+	return b.say(t, call, events.VerbCancel, events.Cancel{Turn: turn})
+}
+
+// say publishes v on a live subject; nothing of it is stored or repeated.
+func (b *Bus) say(t events.Tenant, call, verb string, v any) error {
+	m, err := liveMessage(t, call, verb, v)
+	if err == nil {
+		err = away(b.nc.PublishMsg(m))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	return nil
+}
+
+func liveMessage(t events.Tenant, call, verb string, v any) (*nats.Msg, error) {
+	if err := checkCall(t, call); err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return &nats.Msg{Subject: events.LiveSubject(t, call, verb), Data: data}, nil
+}
+
+// Greet asks a conversation worker for the words to greet a caller with. It
+// waits as long as ctx allows, two seconds if ctx has no deadline; ErrNobody
+// when no worker is there.
+func (b *Bus) Greet(ctx context.Context, t events.Tenant, g events.Greet) (events.Greeting, error) {
+	var out events.Greeting
+	if err := b.request(ctx, t, g.Call, events.VerbGreet, g, &out); err != nil {
+		return events.Greeting{}, fmt.Errorf("greet: %w", err)
+	}
+	return out, nil
+}
+
+// Control tells the owner of a call something. handled is what the owner's
+// Control function returned, false when nobody owns the call. It waits as long
+// as ctx allows, two seconds if ctx has no deadline.
+func (b *Bus) Control(ctx context.Context, t events.Tenant, call string, c events.Control) (handled bool, err error) {
+	var out controlled
+	switch err := b.request(ctx, t, call, events.VerbControl, c, &out); {
+	case errors.Is(err, ErrNobody):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("control: %w", err)
+	}
+	return out.Handled, nil
+}
+
+type controlled struct {
+	Handled bool `json:"handled"`
+}
+
+func (b *Bus) request(ctx context.Context, t events.Tenant, call, verb string, in, out any) error {
+	m, err := liveMessage(t, call, verb, in)
+	if err != nil {
+		return err
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, requestTime)
+		defer cancel()
+	}
+	reply, err := b.nc.RequestMsgWithContext(ctx, m)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return ErrNobody
+	} else if err != nil {
+		return away(err)
+	}
+	if class := reply.Header.Get(headerFailure); class != "" {
+		return errors.New(class)
+	}
+	if err := json.Unmarshal(reply.Data, out); err != nil {
+		return errors.New("reply is malformed")
+	}
+	return nil
+}
+
+// answerWith replies to a request.
+func (b *Bus) answerWith(m *nats.Msg, v any, failure string) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		failure = "reply cannot be encoded"
+	}
+	reply := &nats.Msg{Data: data}
+	if failure != "" {
+		reply = nats.NewMsg("")
+		reply.Header.Set(headerFailure, failure)
+	}
+	if err := m.RespondMsg(reply); err != nil {
+		b.log.Debug("reply not sent", zap.Error(away(err)))
+	}
+}
+
+// Owner receives what is meant for the owner of a call, one at a time.
+type Owner struct {
+	Answer  func(events.Answer)       // each step of an answer, of any attempt
+	Control func(events.Control) bool // reports whether it was dealt with
+}
+
+// OwnCall listens for a call's answers and controls until released. Several
+// may own a call for the moment it moves from one to the other. release does
+// not wait for a function of o that runs, but none is called after it.
+func (b *Bus) OwnCall(t events.Tenant, call string, o Owner) (release func(), err error) {
+	if err := checkCall(t, call); err != nil {
+		return nil, fmt.Errorf("own call: %w", err)
+	}
+	// Exactly these verbs: a wildcard would bring back our own asks, and make
+	// this process look like one that answers greetings.
+	msgs := make(chan *nats.Msg, 512)
+	subs, err := b.subscribe(msgs, "", events.LiveSubject(t, call, events.VerbAnswer), events.LiveSubject(t, call, events.VerbControl))
+	if err != nil {
+		return nil, fmt.Errorf("own call %s: %w", call, err)
+	}
+	done := make(chan struct{})
+	b.spawn(func() {
+		for {
+			select {
+			case m := <-msgs:
+				select {
+				case <-done:
+					return
+				default:
+					b.own(m, o)
+				}
+			case <-done:
+				return
+			case <-b.ctx.Done():
+				return
+			}
+		}
+	})
+	return sync.OnceFunc(func() {
+		close(done)
+		unsubscribe(subs)
+	}), nil
+}
+
+func (b *Bus) own(m *nats.Msg, o Owner) {
+	switch m.Subject[strings.LastIndexByte(m.Subject, '.')+1:] {
+	case events.VerbAnswer:
+		var a events.Answer
+		if err := json.Unmarshal(m.Data, &a); err != nil {
+			b.log.Warn("answer is malformed", zap.String("subject", m.Subject))
+		} else if o.Answer != nil {
+			o.Answer(a)
+		}
+	case events.VerbControl:
+		var c events.Control
+		if err := json.Unmarshal(m.Data, &c); err != nil {
+			b.answerWith(m, nil, "request is malformed")
+			return
+		}
+		b.answerWith(m, controlled{o.Control != nil && o.Control(c)}, "")
+	}
+}
+
+// subscribe brings several subjects into one channel, in the order they come.
+func (b *Bus) subscribe(msgs chan *nats.Msg, queue string, subjects ...string) ([]*nats.Subscription, error) {
+	var subs []*nats.Subscription
+	for _, s := range subjects {
+		var sub *nats.Subscription
+		var err error
+		if queue == "" {
+			sub, err = b.nc.ChanSubscribe(s, msgs)
+		} else {
+			sub, err = b.nc.ChanQueueSubscribe(s, queue, msgs)
+		}
+		if err != nil {
+			unsubscribe(subs)
+			return nil, away(err)
+		}
+		subs = append(subs, sub)
+	}
+	return subs, nil
+}
+
+func unsubscribe(subs []*nats.Subscription) {
+	for _, s := range subs {
+		_ = s.Unsubscribe() // fails only when the connection is closed, which ends it too
+	}
+}
+
+// splitLive reads tenant.<id>.live.<call>.<verb>.
+func splitLive(subject string) (events.Tenant, string, error) {
+	t, err := events.TenantOfSubject(subject)
+	if err != nil {
+		return 0, "", err
+	}
+	tok := strings.Split(subject, ".")
+	if len(tok) != 5 || !callToken.MatchString(tok[3]) {
+		return 0, "", ErrBadToken
+	}
+	return t, tok[3], nil
+}

@@ -1,0 +1,294 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+
+	"neurosphere.ai/neurosphere/events"
+)
+
+// Outbox stores facts that must not be lost without making their writer wait
+// for the bus: each is written to a local spool, published at once when the
+// bus is there, and again and again until it is stored, across restarts of
+// either side. What belongs to one call is done strictly one after the other,
+// in the order it was put, so that call.ended is stored after every earlier
+// fact of the call and the registry entry goes last. Duplicates that a retry
+// may cause carry the same message id.
+type Outbox struct {
+	bus    *Bus
+	log    *zap.Logger
+	inbox  string // acknowledgements come to <inbox>.<record number>
+	sub    *nats.Subscription
+	unhook func()
+	ctx    context.Context // ends with Close, or with the bus
+	cancel context.CancelFunc
+
+	wake  chan struct{} // something is ready to be sent
+	clock chan struct{} // something is to be looked at later
+	tasks sync.WaitGroup
+	slots chan struct{} // registry writes at a time
+
+	mu      sync.Mutex
+	spool   *spool
+	closed  bool
+	records map[uint64]*record   // all not done, by number
+	lanes   map[string][]*record // in order; the first is the lane's head
+	heads   map[*record]struct{} // those that may be acted upon
+	ready   []*record
+	flying  int
+	drained chan struct{} // closed when nothing is left, while closing
+}
+
+const (
+	window        = 1024             // facts in flight at a time
+	resendAfter   = 10 * time.Second // without an acknowledgement
+	retryFirst    = 100 * time.Millisecond
+	retryLimit    = 5 * time.Second
+	registrySlots = 32
+)
+
+// OpenOutbox opens the spool in dir, creating it if need be, and starts to
+// publish what an earlier process left there. One process may have it open at
+// a time: ErrOutboxInUse.
+func (b *Bus) OpenOutbox(dir string) (*Outbox, error) {
+	sp, left, err := openSpool(dir, b.opts.OutboxBytes)
+	if err != nil {
+		return nil, fmt.Errorf("open outbox: %w", err)
+	}
+	o := &Outbox{
+		bus: b, log: b.log, inbox: b.nc.NewInbox(), spool: sp,
+		wake: make(chan struct{}, 1), clock: make(chan struct{}, 1),
+		slots: make(chan struct{}, registrySlots), records: map[uint64]*record{},
+		lanes: map[string][]*record{}, heads: map[*record]struct{}{},
+	}
+	o.ctx, o.cancel = context.WithCancel(b.ctx)
+	for _, l := range left {
+		r, err := unmarshalRecord(l.payload)
+		if err != nil { // written by a newer program: kept for it
+			o.log.Error("outbox leaves a record", zap.Uint64("record", l.at.number()), zap.Error(err))
+			continue
+		}
+		r.at = l.at
+		o.enqueue(r)
+	}
+	if sp.torn > 0 {
+		o.log.Warn("spool ended in a torn record", zap.Int64("bytes", sp.torn))
+	}
+	if len(left) > 0 {
+		o.log.Info("outbox resumes", zap.Int("records", len(left)))
+	}
+	if o.sub, err = b.nc.Subscribe(o.inbox+".*", o.acked); err != nil {
+		o.cancel()
+		o.spool.close(o.segments())
+		return nil, fmt.Errorf("open outbox: %w", err)
+	}
+	// The only limit on acknowledgements waiting is the window.
+	_ = o.sub.SetPendingLimits(-1, -1)
+	o.unhook = b.onConnect(o.again)
+	o.tasks.Go(o.send)
+	o.tasks.Go(o.watch)
+	return o, nil
+}
+
+// Put accepts e: it returns once e is in the spool, without waiting for the
+// bus. stored, which may be nil, is called once when the stream has e, with
+// its sequence, possibly before Put returns, or never if the process ends
+// first; it must not block. A fact that does not fit its schema is refused, as is one the spool has no room for
+// (ErrOutboxFull) or the disk cannot take.
+func (o *Outbox) Put(e events.Event, stored func(seq uint64)) error {
+	m, err := o.bus.codec.encode(e)
+	if err != nil {
+		return fmt.Errorf("put: %w", err)
+	}
+	r := &record{kind: kindFact, msg: m, stored: stored}
+	if e.Call != "" {
+		r.lane = callKey(e.Tenant, e.Call)
+	}
+	if err := o.add(r); err != nil {
+		return fmt.Errorf("put %s: %w", e.Fact.Name(), err)
+	}
+	return nil
+}
+
+// PutCall writes entry to the call registry after what was put for the call
+// before. An entry of a later epoch, or of a call already deleted, stays.
+func (o *Outbox) PutCall(entry CallEntry) error {
+	if err := entry.check(); err != nil {
+		return fmt.Errorf("put call entry: %w", err)
+	}
+	data, err := json.Marshal(entry)
+	if err != nil {
+		return fmt.Errorf("put call entry: %w", err)
+	}
+	key := callKey(entry.Tenant, entry.Call)
+	o.bus.setEpoch(key, entry.epoch())
+	r := &record{kind: kindPut, lane: key, msg: &nats.Msg{Subject: bucketKey(bucketCalls, key), Data: data}}
+	if err := o.add(r); err != nil {
+		return fmt.Errorf("put call entry: %w", err)
+	}
+	return nil
+}
+
+// DeleteCall removes the call's registry entry after everything put for the
+// call before is stored. An entry whose owner took the call from this process
+// in the meantime stays.
+func (o *Outbox) DeleteCall(t events.Tenant, call string) error {
+	if err := checkCall(t, call); err != nil {
+		return fmt.Errorf("delete call entry: %w", err)
+	}
+	key := callKey(t, call)
+	data, err := json.Marshal(o.bus.takeEpoch(key))
+	if err != nil {
+		return fmt.Errorf("delete call entry: %w", err)
+	}
+	r := &record{kind: kindDelete, lane: key, msg: &nats.Msg{Subject: bucketKey(bucketCalls, key), Data: data}}
+	if err := o.add(r); err != nil {
+		return fmt.Errorf("delete call entry: %w", err)
+	}
+	return nil
+}
+
+// Depth is the number of records not yet stored.
+func (o *Outbox) Depth() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.records)
+}
+
+// Close takes nothing more and waits until all is stored or ctx ends; what is
+// left then is published by the next process that opens the spool.
+func (o *Outbox) Close(ctx context.Context) error {
+	o.mu.Lock()
+	if o.closed {
+		o.mu.Unlock()
+		return nil
+	}
+	o.closed = true
+	o.drained = make(chan struct{})
+	if len(o.records) == 0 {
+		close(o.drained)
+	}
+	drained := o.drained
+	o.mu.Unlock()
+	select {
+	case <-drained:
+	case <-ctx.Done():
+	case <-o.ctx.Done():
+	}
+	o.unhook()
+	o.cancel()
+	_ = o.sub.Unsubscribe() // fails only when the connection is closed, which ends it too
+	o.tasks.Wait()
+
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.spool.close(o.segments())
+	if n := len(o.records); n > 0 {
+		return fmt.Errorf("close outbox: %d records are left for the next start: %w", n, ErrAway)
+	}
+	return nil
+}
+
+// segments that still hold records. Callers hold mu, or are alone.
+func (o *Outbox) segments() []*segment {
+	seen := map[*segment]bool{}
+	var out []*segment
+	for _, r := range o.records {
+		if !seen[r.at.seg] {
+			seen[r.at.seg] = true
+			out = append(out, r.at.seg)
+		}
+	}
+	return out
+}
+
+// add spools r and lets it be sent.
+func (o *Outbox) add(r *record) error {
+	payload := r.marshal()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return ErrOutboxClosed
+	}
+	at, err := o.spool.append(payload)
+	if err != nil {
+		return err
+	}
+	r.at = at
+	o.enqueue(r)
+	return nil
+}
+
+// enqueue puts r behind the others of its lane. Callers hold mu, or are alone.
+func (o *Outbox) enqueue(r *record) {
+	o.records[r.at.number()] = r
+	if r.lane != "" {
+		o.lanes[r.lane] = append(o.lanes[r.lane], r)
+		if len(o.lanes[r.lane]) > 1 {
+			return
+		}
+	}
+	o.lead(r)
+}
+
+// lead makes r the head of its lane, to be sent now. Callers hold mu.
+func (o *Outbox) lead(r *record) {
+	if len(o.heads) == 0 {
+		signal(o.clock)
+	}
+	o.heads[r] = struct{}{}
+	r.state = ready
+	o.ready = append(o.ready, r)
+	signal(o.wake)
+}
+
+// finish takes r, which is done, out of the spool and lets the next of its
+// lane go. Callers hold mu.
+func (o *Outbox) finish(r *record) {
+	if r.state == inFlight && r.kind == kindFact {
+		o.flying--
+		if len(o.ready) > 0 {
+			signal(o.wake)
+		}
+	}
+	delete(o.records, r.at.number())
+	delete(o.heads, r)
+	if err := o.spool.done(r.at); err != nil {
+		o.log.Warn("outbox will repeat a record after a restart", zap.Error(err))
+	}
+	if r.lane != "" {
+		if rest := o.lanes[r.lane][1:]; len(rest) > 0 {
+			o.lanes[r.lane] = rest
+			o.lead(rest[0])
+		} else {
+			delete(o.lanes, r.lane)
+		}
+	}
+	if o.drained != nil && len(o.records) == 0 {
+		close(o.drained)
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// fields are what may be logged of a record.
+func (r *record) fields() []zap.Field {
+	tenant, call, _ := strings.Cut(r.lane, ".")
+	name := "call entry"
+	if r.kind == kindFact {
+		_, name, _ = splitSubject(r.msg.Subject)
+	}
+	return []zap.Field{zap.String("event", name), zap.String("tenant", tenant), zap.String("call", call), zap.Int("tries", r.tries)}
+}

@@ -1,0 +1,456 @@
+package ingress
+
+import (
+	"encoding/json"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/twilio"
+)
+
+// A call is one live call and the only writer of its facts. Everything that
+// happens to it goes through its inbox and is handled by one goroutine:
+//
+//	socket frames ─┐
+//	answer steps  ─┼─▶ inbox ─▶ run ─▶ facts (outbox), frames (socket), asks (bus)
+//	webhooks      ─┤
+//	timers        ─┘
+type call struct {
+	w       *worker
+	log     *zap.Logger
+	tenant  events.Tenant
+	id      string
+	from    string
+	to      string
+	started time.Time
+	epoch   int64 // of our ownership
+
+	inbox chan any
+	done  chan struct{}
+
+	// Below: touched by run only.
+	sock        *socket
+	session     string
+	answered    bool
+	seq         int // callseq of the last fact
+	turn        int // the caller's utterances so far
+	history     []events.Line
+	ans         *answer // the answer being given, or last given and not yet written down
+	keys        strings.Builder
+	transfers   int
+	transferred string         // name of the last transfer rule used
+	dialling    bool           // the caller is with a person of the tenant
+	ending      *events.Action // what we told Twilio to do when we ended the relay
+	endsAt      time.Time      // when a silent line is given up; zero: never
+	hungUp      bool           // the last socket was closed in good order
+	keysAt      time.Time
+	release     func()
+	first       atomic.Uint64 // sequence of the first of our facts that was stored
+}
+
+// What arrives in the inbox, beside events.Answer.
+type (
+	opened struct {
+		sock  *socket
+		setup twilio.Setup
+	}
+	framed struct {
+		sock  *socket
+		frame twilio.Frame
+	}
+	closed struct {
+		sock  *socket
+		clean bool
+	}
+	stopping struct{} // the process is going away
+)
+
+const (
+	inboxSize = 256
+	// Twilio announces the end of a call by webhook; these are how long the
+	// line is kept when that announcement does not come.
+	cleanGrace  = 5 * time.Second
+	brokenGrace = 45 * time.Second
+	dialGrace   = 4 * time.Hour // Twilio's own limit on a call
+	keysPause   = 2 * time.Second
+)
+
+// post hands m to the call; false when the call is over or drowning.
+func (c *call) post(m any) bool {
+	select {
+	case <-c.done:
+		return false
+	default:
+	}
+	select {
+	case c.inbox <- m:
+		return true
+	case <-c.done:
+		return false
+	case <-time.After(time.Second):
+		c.w.metrics.dropped.Inc()
+		return false
+	}
+}
+
+// run handles what happens to the call until it is over, handed to another
+// owner, or the process stops.
+func (c *call) run() {
+	defer close(c.done)
+	defer c.w.forget(c)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		timer.Reset(time.Until(c.nextTimer()))
+		select {
+		case m := <-c.inbox:
+			if over := c.handle(m); over {
+				return
+			}
+		case <-timer.C:
+			if over := c.tick(time.Now()); over {
+				return
+			}
+		}
+	}
+}
+
+func (c *call) handle(m any) (over bool) {
+	switch m := m.(type) {
+	case opened:
+		c.open(m)
+	case framed:
+		if m.sock == c.sock {
+			c.frame(m.frame)
+		}
+	case closed:
+		c.lost(m)
+	case events.Answer:
+		c.step(m)
+	case events.Control:
+		return c.control(m)
+	case stopping:
+		c.leave()
+		return true
+	}
+	return false
+}
+
+func (c *call) nextTimer() time.Time {
+	next := time.Now().Add(time.Hour)
+	for _, t := range []time.Time{c.endsAt, c.keysAt, c.ans.due()} {
+		if !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	return next
+}
+
+func (c *call) tick(now time.Time) (over bool) {
+	if past(c.keysAt, now) {
+		c.pressed()
+	}
+	if past(c.ans.due(), now) {
+		c.answerDue(now)
+	}
+	if past(c.endsAt, now) {
+		reason := events.EndFailed
+		if c.hungUp {
+			reason = events.EndCaller
+		}
+		c.end(c.why(reason), now)
+		return true
+	}
+	return false
+}
+
+// why is the reason a call ended, given what Twilio or the socket says of it:
+// what we did to it ourselves comes first.
+func (c *call) why(reason string) string {
+	switch {
+	case c.transferred != "" && c.dialling:
+		return events.EndTransfer
+	case c.ending != nil && c.ending.Kind == events.ActionEnd:
+		return events.EndAgent
+	case !c.answered && reason != events.EndLost:
+		return events.EndRejected
+	}
+	return reason
+}
+
+func past(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
+
+// open attaches a socket: the call's first, or the one Twilio opened after it
+// lost the last.
+func (c *call) open(m opened) {
+	if c.sock != nil {
+		c.sock.close()
+	}
+	c.sock, c.session, c.endsAt, c.dialling = m.sock, m.setup.SessionID, time.Time{}, false
+	if c.answered {
+		c.log.Info("caller reconnected", zap.Int("turn", c.turn))
+		c.resume()
+		return
+	}
+	c.answered = true
+	greeting := m.setup.Parameters[paramGreeting]
+	c.put(events.CallAnswered{Session: m.setup.SessionID, Greeting: greeting}, func(seq uint64) {
+		c.first.CompareAndSwap(0, seq)
+		c.register()
+	})
+	c.register()
+	if greeting != "" {
+		c.history = append(c.history, events.Line{Role: events.RoleAgent, Text: greeting})
+		c.ans = greeted(greeting)
+	}
+}
+
+// register writes down who owns the call, where in the stream it begins and
+// how far the caller has been answered, for whoever has to take it over.
+func (c *call) register() { c.w.register(c) }
+
+func (c *call) frame(f twilio.Frame) {
+	switch f := f.(type) {
+	case twilio.Prompt:
+		if f.Last {
+			c.heard(f.Text, f.Lang, false)
+		}
+	case twilio.Interrupt:
+		c.interrupted(f.Heard)
+	case twilio.DTMF:
+		c.keys.WriteString(f.Digit)
+		c.keysAt = time.Now().Add(keysPause)
+		if f.Digit == "#" || c.keys.Len() >= 32 {
+			c.pressed()
+		}
+	case twilio.Info:
+		if f.Name == "agentSpeaking" && f.Value == "off" {
+			c.fellSilent()
+		}
+	case twilio.ErrorFrame:
+		c.w.metrics.relayErrors.Inc()
+		c.log.Warn("twilio refused a frame")
+	}
+}
+
+func (c *call) pressed() {
+	digits := strings.TrimSuffix(c.keys.String(), "#")
+	c.keys.Reset()
+	c.keysAt = time.Time{}
+	if digits != "" {
+		c.heard(digits, "", true)
+	}
+}
+
+// heard is one utterance of the caller.
+func (c *call) heard(text, lang string, keys bool) {
+	text = strings.TrimSpace(clip(text, maxTurn))
+	if text == "" || c.replayed(text) {
+		return
+	}
+	c.settle(false)
+	c.endsAt, c.ending = time.Time{}, nil
+	c.turn++
+	c.put(events.TurnHeard{Turn: c.turn, Text: text, Lang: lang, Keys: keys}, nil)
+	line := text
+	if keys {
+		line = "(pressed on the phone) " + text
+	}
+	c.history = append(c.history, events.Line{Role: events.RoleCaller, Text: line})
+	c.ans = newAnswer(c.turn)
+	c.ask(time.Now())
+}
+
+// replayed reports whether the words are a frame Twilio sends again after a
+// reconnection: the very turn that the log ends with.
+func (c *call) replayed(text string) bool {
+	return c.ans != nil && c.ans.resumed && c.ans.turn == c.turn && c.ans.said.Len() == 0 &&
+		time.Since(c.ans.began) < 2*time.Second &&
+		len(c.history) > 0 && c.history[len(c.history)-1].Text == text
+}
+
+// interrupted cuts the answer where the caller spoke over it.
+func (c *call) interrupted(utterance string) {
+	if c.ans == nil || c.ans.settled {
+		return
+	}
+	if c.ans.turn > 0 && !c.ans.complete {
+		c.w.cancel(c.tenant, c.id, c.ans.turn)
+		if c.ans.said.Len() > 0 {
+			c.utter("", true)
+		}
+	}
+	c.ans.cutAt(utterance)
+	c.ans.action = nil // whoever interrupts a goodbye wants to go on
+	c.settle(true)
+}
+
+// fellSilent is Twilio's word that everything sent has been spoken.
+func (c *call) fellSilent() {
+	if c.ans != nil && c.ans.complete && !c.ans.settled {
+		c.ans.silentAt = time.Now()
+	}
+}
+
+// settle writes down what the caller heard of the last answer.
+func (c *call) settle(cut bool) {
+	a := c.ans
+	if a == nil || a.settled {
+		return
+	}
+	a.settled = true
+	if a.turn > 0 && !a.complete && !cut {
+		// The caller went on before the answer was there.
+		c.w.cancel(c.tenant, c.id, a.turn)
+		cut = a.said.Len() > 0
+	}
+	text := strings.TrimSpace(a.spoken())
+	if a.turn == 0 {
+		if len(c.history) > 0 && cut {
+			c.history[len(c.history)-1] = events.Line{Role: events.RoleAgent, Text: text, Cut: true}
+		}
+	} else if text != "" {
+		c.history = append(c.history, events.Line{Role: events.RoleAgent, Text: text, Cut: cut})
+	}
+	if text == "" {
+		return
+	}
+	f := events.TurnSpoken{Turn: a.turn, Text: text, Cut: cut, Way: a.way, FirstMS: a.firstMS()}
+	if a.attempt > 1 {
+		f.Attempts = a.attempt
+	}
+	c.put(f, nil)
+}
+
+// put states a fact of this call.
+func (c *call) put(f events.Fact, stored func(uint64)) {
+	c.seq++
+	e := events.New(c.tenant, c.id, time.Now(), f)
+	e.CallSeq = c.seq
+	c.w.put(e, stored)
+}
+
+// write sends something over the socket; false when there is none (any more).
+func (c *call) write(send func(*socket) error) bool {
+	if c.sock == nil {
+		return false
+	}
+	if err := send(c.sock); err != nil {
+		c.log.Info("socket is gone", zap.Error(err))
+		c.lost(closed{sock: c.sock})
+		return false
+	}
+	return true
+}
+
+// utter sends words, and says whether they end the utterance.
+func (c *call) utter(text string, last bool) bool {
+	return c.write(func(s *socket) error { return s.say(twilio.Text{Token: text, Last: last}) })
+}
+
+// lost is the end of a socket, which is not yet the end of the call.
+func (c *call) lost(m closed) {
+	if m.sock != c.sock || c.sock == nil {
+		return
+	}
+	c.sock.close()
+	c.sock, c.hungUp = nil, m.clean
+	switch {
+	case c.dialling:
+		c.endsAt = time.Now().Add(dialGrace)
+	case m.clean:
+		c.endsAt = time.Now().Add(cleanGrace)
+	default:
+		c.endsAt = time.Now().Add(brokenGrace)
+	}
+}
+
+// control is news of the call that reached us by webhook, here or elsewhere.
+func (c *call) control(m events.Control) (over bool) {
+	switch m.Kind {
+	case events.ControlTaken:
+		if m.Epoch <= c.epoch {
+			return false
+		}
+		c.log.Info("call taken over", zap.Int64("epoch", m.Epoch))
+		c.abandon()
+		return true
+	case events.ControlDialled:
+		c.dialled(m.Reason)
+		return false
+	case events.ControlEnded:
+		c.end(c.why(m.Reason), m.At)
+		return true
+	}
+	return false
+}
+
+// dialled is the outcome of a transfer.
+func (c *call) dialled(outcome string) {
+	if c.transfers == 0 || outcome == "" {
+		return
+	}
+	c.put(events.CallTransferred{To: c.transferred, Outcome: outcome, Nth: c.transfers}, nil)
+	if outcome != "completed" && outcome != "answered" {
+		c.dialling = false
+		c.history = append(c.history, events.Line{Role: events.RoleAgent, Text: "(the transfer to " + c.transferred + " was not answered: " + outcome + ")"})
+		c.transferred = ""
+		c.endsAt = time.Now().Add(brokenGrace)
+	}
+}
+
+// end states call.ended and lets go of the call.
+func (c *call) end(reason string, at time.Time) {
+	c.settle(c.ans != nil && !c.ans.complete)
+	if at.IsZero() {
+		at = time.Now()
+	}
+	if at.Before(c.started) {
+		at = c.started
+	}
+	c.seq++
+	e := events.New(c.tenant, c.id, at, events.CallEnded{
+		From: c.from, To: c.to, StartedAt: c.started, EndedAt: at.UTC().Truncate(time.Microsecond),
+		Seconds: int(at.Sub(c.started) / time.Second), Reason: reason, Turns: c.turn,
+		FirstSeq: c.first.Load(), Answered: c.answered, Transferred: c.transferred,
+	})
+	e.CallSeq = c.seq
+	c.w.put(e, nil)
+	c.w.unregister(c)
+	c.abandon()
+	c.w.metrics.ended.WithLabelValues(reason).Inc()
+	c.log.Info("call ended", zap.String("reason", reason), zap.Int("turns", c.turn))
+}
+
+// leave gives the call up without ending it: Twilio reconnects to another
+// ingress, which finds everything in the log.
+func (c *call) leave() {
+	c.settle(c.ans != nil && !c.ans.complete)
+	c.register()
+	if c.sock != nil {
+		c.sock.restart()
+	}
+	c.abandon()
+}
+
+func (c *call) abandon() {
+	if c.sock != nil {
+		c.sock.close()
+		c.sock = nil
+	}
+	if c.release != nil {
+		c.release()
+	}
+}
+
+func handoff(a events.Action) string {
+	raw, err := json.Marshal(a)
+	if err != nil {
+		return ""
+	}
+	return string(raw)
+}

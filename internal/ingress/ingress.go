@@ -1,0 +1,181 @@
+// Package ingress is the edge: it answers Twilio's webhooks, owns the socket of
+// every live call, and is the only writer of a call's facts. It needs the bus
+// to be useful and nothing at all to keep a caller on the line.
+package ingress
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/settings"
+	"neurosphere.ai/neurosphere/internal/twilio"
+)
+
+// worker is one ingress: the calls it owns and what it needs to serve them.
+type worker struct {
+	log       *zap.Logger
+	bus       *bus.Bus
+	outbox    *bus.Outbox
+	settings  *settings.Directory
+	verifier  twilio.Verifier
+	pass      passes
+	publicURL string
+	instance  string // our name among the owners of calls
+	metrics   metrics
+	life      context.Context // ends when sockets are to be let go
+
+	mu    sync.Mutex
+	calls map[string]*call // by call id
+	busy  sync.WaitGroup   // calls being run
+}
+
+// metrics count; they carry neither tenants' nor callers' data.
+type metrics struct {
+	rejected    *prometheus.CounterVec
+	ended       *prometheus.CounterVec
+	refused     prometheus.Counter
+	fallbacks   prometheus.Counter
+	dropped     prometheus.Counter
+	badFrames   prometheus.Counter
+	relayErrors prometheus.Counter
+	away        prometheus.Counter
+	givenUp     prometheus.Counter
+	firstWord   prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer) metrics {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "neurosphere_" + name, Help: help})
+		reg.MustRegister(c)
+		return c
+	}
+	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "neurosphere_" + name, Help: help}, labels)
+		reg.MustRegister(c)
+		return c
+	}
+	first := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "neurosphere_first_word_seconds", Help: "From the caller's last word to the first word sent.",
+		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2, 5, 10},
+	})
+	reg.MustRegister(first)
+	return metrics{
+		rejected:    vec("webhooks_rejected_total", "Requests turned away, by route and reason.", "route", "reason"),
+		ended:       vec("calls_ended_total", "Calls ended, by reason.", "reason"),
+		refused:     counter("calls_refused_total", "Calls to numbers nobody answers."),
+		fallbacks:   counter("fallbacks_total", "Calls Twilio sent to the fallback."),
+		dropped:     counter("inbox_dropped_total", "Messages a call could not take in time."),
+		badFrames:   counter("bad_frames_total", "Socket frames that could not be read."),
+		relayErrors: counter("relay_errors_total", "Frames of ours that Twilio refused."),
+		away:        counter("asks_away_total", "Turns that found the bus away."),
+		givenUp:     counter("given_up_total", "Turns no worker answered."),
+		firstWord:   first,
+	}
+}
+
+func (w *worker) put(e events.Event, stored func(uint64)) {
+	if err := w.outbox.Put(e, stored); err != nil {
+		// The disk is full or broken: the caller is still answered.
+		w.log.Error("fact cannot be written down", zap.String("event", e.Fact.Name()), zap.String("call", e.Call), zap.Error(err))
+	}
+}
+
+// received writes a new call down: first for whoever may have to end it, then
+// as a fact.
+func (w *worker) received(e events.Event) error {
+	f, ok := e.Fact.(events.CallReceived)
+	if !ok {
+		return errors.New("not a received call")
+	}
+	err := w.outbox.PutCall(bus.CallEntry{
+		Tenant: e.Tenant, Call: e.Call, Owner: w.instance, Epoch: 1, From: f.From, To: f.To, StartedAt: e.Time,
+	})
+	if err != nil {
+		return err
+	}
+	return w.outbox.Put(e, nil)
+}
+
+func (w *worker) ask(t events.Tenant, a events.Ask) error { return w.bus.Ask(t, a) }
+
+func (w *worker) greet(ctx context.Context, t events.Tenant, g events.Greet) (events.Greeting, error) {
+	return w.bus.Greet(ctx, t, g)
+}
+
+func (w *worker) cancel(t events.Tenant, call string, turn int) {
+	// Nobody there to stop is as good as stopped.
+	_ = w.bus.Cancel(t, call, turn)
+}
+
+func (w *worker) transferRule(t events.Tenant, name string) (events.Transfer, bool) {
+	s, _ := w.settings.ByID(t)
+	return ruleNamed(s, name)
+}
+
+// tell gives the owner of a call news; false when the call has no owner.
+func (w *worker) tell(t events.Tenant, id string, m events.Control) bool {
+	if c := w.own(id); c != nil {
+		return c.tenant == t && c.post(m)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	handled, err := w.bus.Control(ctx, t, id, m)
+	return err == nil && handled
+}
+
+// over ends the call wherever it is owned. Without an owner it is ended here,
+// from the log.
+func (w *worker) over(t events.Tenant, id, reason string) {
+	m := events.Control{Kind: events.ControlEnded, Reason: reason, At: time.Now()}
+	if w.tell(t, id, m) {
+		return
+	}
+	w.busy.Add(1)
+	go func() {
+		defer w.busy.Done()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := w.endFromLog(ctx, t, id, m); err != nil {
+			w.log.Warn("call is left to the sweeper", zap.String("call", id), zap.Error(err))
+		}
+	}()
+}
+
+func (w *worker) own(id string) *call {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calls[id]
+}
+
+func (w *worker) forget(c *call) {
+	w.mu.Lock()
+	if w.calls[c.id] == c {
+		delete(w.calls, c.id)
+	}
+	w.mu.Unlock()
+	w.busy.Done()
+}
+
+// render fills a greeting's placeholders.
+func render(text string, s events.Settings, now time.Time) string {
+	zone, err := time.LoadLocation(s.TimeZone)
+	if err != nil {
+		zone = time.UTC
+	}
+	part := "evening"
+	switch h := now.In(zone).Hour(); {
+	case h >= 4 && h < 12:
+		part = "morning"
+	case h >= 12 && h < 18:
+		part = "afternoon"
+	}
+	return strings.NewReplacer("{business}", s.Name, "{agent}", s.Agent, "{time_greeting}", "Good "+part).Replace(text)
+}

@@ -1,0 +1,124 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Claim says whether a piece of work is ours to do.
+type Claim struct {
+	Ours     bool
+	Attempts int       // ours included
+	Result   []byte    // what an earlier attempt left; nil: nothing
+	First    time.Time // when it was first claimed
+	State    string    // of a text: claimed, sent, failed
+	SID      string
+}
+
+// claim runs a claiming statement. A row that another made while it ran is
+// neither ours nor visible to it: then the claim is not ours.
+func claim(ctx context.Context, t *Tenant, fn pgx.RowToFunc[Claim], sql string, args ...any) (Claim, error) {
+	c, err := one(ctx, t, fn, sql, args...)
+	if errors.Is(err, ErrNotFound) {
+		return Claim{State: "claimed"}, nil
+	}
+	return c, err
+}
+
+// ClaimExtraction takes the one paid-for derivation of a call under key, for
+// lease, unless it is done or somebody else's lease runs.
+func (t *Tenant) ClaimExtraction(ctx context.Context, call, key, by string, lease time.Duration) (Claim, error) {
+	return claim(ctx, t, func(r pgx.CollectableRow) (c Claim, err error) {
+		err = r.Scan(&c.Ours, &c.Attempts, &c.Result)
+		return c, err
+	}, `
+		WITH mine AS (
+			INSERT INTO extractions AS x (customer_id, call_id, key, claimed_by, lease_until, attempts)
+			VALUES ($1, $2, $3, $4, now() + $5, 1)
+			ON CONFLICT (customer_id, call_id, key) DO UPDATE
+				SET claimed_by = excluded.claimed_by, lease_until = excluded.lease_until, attempts = x.attempts + 1
+				WHERE x.result IS NULL AND (x.lease_until < now() OR x.claimed_by = excluded.claimed_by)
+			RETURNING attempts)
+		SELECT true, attempts, NULL::jsonb FROM mine
+		UNION ALL
+		SELECT false, attempts, result FROM extractions
+		WHERE customer_id = $1 AND call_id = $2 AND key = $3 AND NOT EXISTS (SELECT FROM mine)`,
+		call, key, by, lease)
+}
+
+// SaveExtraction keeps the result of a claimed derivation, a JSON document.
+func (t *Tenant) SaveExtraction(ctx context.Context, call, key string, result []byte) error {
+	return t.begin(ctx, func(q tx) error {
+		n, err := q.exec(ctx, `UPDATE extractions SET result = $4 WHERE customer_id = $1 AND call_id = $2 AND key = $3`, call, key, result)
+		if err == nil && n == 0 {
+			return ErrNotFound
+		}
+		return err
+	})
+}
+
+// ReleaseExtraction ends a claim that came to nothing.
+func (t *Tenant) ReleaseExtraction(ctx context.Context, call, key, by string) error {
+	return t.begin(ctx, func(q tx) error {
+		_, err := q.exec(ctx, `UPDATE extractions SET lease_until = now() WHERE customer_id = $1 AND call_id = $2 AND key = $3 AND claimed_by = $4`, call, key, by)
+		return err
+	})
+}
+
+// ClaimText takes the sending of one text. Ours is true for whoever may send it
+// now: the first to ask, or the first to ask after again has passed since the
+// last claim. In the latter case (Attempts > 1) it may have been sent before.
+func (t *Tenant) ClaimText(ctx context.Context, message, recipient, by string, again time.Duration) (Claim, error) {
+	return claim(ctx, t, func(r pgx.CollectableRow) (c Claim, err error) {
+		err = r.Scan(&c.Ours, &c.Attempts, &c.First, &c.State, &c.SID)
+		return c, err
+	}, `
+		WITH mine AS (
+			INSERT INTO sms_outbox AS x (customer_id, message_id, recipient, state, claimed_by, claimed_at, first_claimed_at, attempts)
+			VALUES ($1, $2, $3, 'claimed', $4, now(), now(), 1)
+			ON CONFLICT (customer_id, message_id) DO UPDATE
+				SET claimed_by = excluded.claimed_by, claimed_at = now(), attempts = x.attempts + 1
+				WHERE x.state = 'claimed' AND x.claimed_at < now() - $5::interval
+			RETURNING attempts, first_claimed_at, state, sid)
+		SELECT true, * FROM mine
+		UNION ALL
+		SELECT false, attempts, first_claimed_at, state, sid FROM sms_outbox
+		WHERE customer_id = $1 AND message_id = $2 AND NOT EXISTS (SELECT FROM mine)`,
+		message, recipient, by, again)
+}
+
+// UnclaimText lets the next attempt begin at once: nothing was sent.
+func (t *Tenant) UnclaimText(ctx context.Context, message string) error {
+	return t.begin(ctx, func(q tx) error {
+		_, err := q.exec(ctx, `DELETE FROM sms_outbox WHERE customer_id = $1 AND message_id = $2 AND state = 'claimed'`, message)
+		return err
+	})
+}
+
+// TextSent records that Twilio has the text.
+func (t *Tenant) TextSent(ctx context.Context, message, sid string) error {
+	return t.settleText(ctx, message, "sent", sid, "")
+}
+
+// TextFailed records that the text will not be sent.
+func (t *Tenant) TextFailed(ctx context.Context, message, code string) error {
+	return t.settleText(ctx, message, "failed", "", code)
+}
+
+func (t *Tenant) settleText(ctx context.Context, message, state, sid, code string) error {
+	return t.begin(ctx, func(q tx) error {
+		n, err := q.exec(ctx, `UPDATE sms_outbox SET state = $3, sid = $4, error_code = $5 WHERE customer_id = $1 AND message_id = $2`, message, state, sid, code)
+		if err == nil && n == 0 {
+			return ErrNotFound
+		}
+		return err
+	})
+}
+
+// OptedOut reports whether number wants no texts from this tenant.
+func (t *Tenant) OptedOut(ctx context.Context, number string) (bool, error) {
+	return one(ctx, t, pgx.RowTo[bool], `SELECT EXISTS (SELECT FROM sms_opt_outs WHERE customer_id = $1 AND number = $2 AND out)`, number)
+}

@@ -1,0 +1,223 @@
+// Package summarizer turns a call that has ended into call.summarized: what it
+// was about, and what the caller said about himself. The model is asked once
+// for each call, and what it says is a claim until code finds the words.
+package summarizer
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/app"
+	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/openai"
+	"neurosphere.ai/neurosphere/internal/profile"
+	"neurosphere.ai/neurosphere/internal/settings"
+	"neurosphere.ai/neurosphere/internal/store"
+)
+
+const (
+	slots      = 16
+	lease      = 90 * time.Second
+	modelTries = 6 // deliveries after which the tenant is told without a model
+	skew       = time.Minute
+	simulated  = "simulated" // prefix of the stand-in's model name
+)
+
+// Run listens for call.ended and publishes call.summarized.
+func Run(ctx context.Context, p *app.Platform) error {
+	if p.Store == nil {
+		return app.Wrong(errors.New("summarizer: DATABASE_URL is needed"))
+	}
+	dir := settings.NewDirectory(p.Log)
+	client := openai.Open(openai.Options{APIKey: p.Config.OpenAIKey, BaseURL: p.Config.OpenAIBaseURL, Model: p.Config.OpenAIModel})
+	w := &worker{
+		log: p.Log.Named("summarizer"), settings: dir, model: client.JSON, publish: p.Bus.Publish,
+		facts: func(ctx context.Context, e events.Event, f events.CallEnded) ([]events.Event, error) {
+			if f.FirstSeq == 0 {
+				return p.Bus.ReadCallSince(ctx, e.Tenant, e.Call, 0, f.StartedAt.Add(-skew))
+			}
+			return p.Bus.ReadCall(ctx, e.Tenant, e.Call, f.FirstSeq, e.Seq)
+		},
+		claims: func(t events.Tenant) (claims, error) { return p.Store.For(t) },
+		name:   uuid.NewString(),
+	}
+	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go w.watch(watch, func(ctx context.Context) error { return dir.Watch(ctx, p.Bus) })
+	if dir.WaitReady(ctx) != nil {
+		return nil
+	}
+	p.Ready("summarizer")
+	return bus.Consume(ctx, p.Bus, bus.Consumer{Name: "summarizer", Slots: slots}, w.callEnded)
+}
+
+// claims is the store as deriving once needs it.
+type claims interface {
+	ClaimExtraction(ctx context.Context, call, key, by string, lease time.Duration) (store.Claim, error)
+	SaveExtraction(ctx context.Context, call, key string, result []byte) error
+	ReleaseExtraction(ctx context.Context, call, key, by string) error
+}
+
+type worker struct {
+	log      *zap.Logger
+	settings *settings.Directory
+	model    func(ctx context.Context, system, user, name string, schema json.RawMessage) (openai.Result, error)
+	publish  func(ctx context.Context, e events.Event) (uint64, error)
+	facts    func(ctx context.Context, e events.Event, f events.CallEnded) ([]events.Event, error)
+	claims   func(t events.Tenant) (claims, error)
+	name     string
+}
+
+func (w *worker) watch(ctx context.Context, f func(context.Context) error) {
+	for ctx.Err() == nil {
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			w.log.Warn("settings interrupted", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// callEnded summarizes one call.
+func (w *worker) callEnded(ctx context.Context, e events.Event, f events.CallEnded) error {
+	s, ok := w.settings.ByID(e.Tenant)
+	if !ok {
+		return fmt.Errorf("summarize call %s: settings of its tenant are not known", e.Call)
+	}
+	facts, err := w.facts(ctx, e, f)
+	if err != nil {
+		return fmt.Errorf("read call %s: %w", e.Call, err)
+	}
+	c := transcript(facts)
+	sum := events.CallSummarized{
+		Caller: f.From, StartedAt: f.StartedAt, EndedAt: f.EndedAt, Seconds: f.Seconds, Reason: f.Reason,
+		Topics: []string{}, Sentiment: "neutral", Resolution: "unknown", Findings: []events.Finding{}, Rejected: []events.Reject{},
+		Messages: c.messages, Style: profile.Measures(c.turns), Template: s.Template.ID,
+	}
+	if c.heard == 0 {
+		sum.Summary = "The caller hung up without saying anything."
+	} else if err := w.derive(ctx, e, s, c, &sum); err != nil {
+		return err
+	}
+	out := events.New(e.Tenant, e.Call, e.Time, sum)
+	out.Cause, out.Trace = e.ID, e.Trace
+	if _, err := w.publish(ctx, out); err != nil {
+		return fmt.Errorf("publish summary of %s: %w", e.Call, err)
+	}
+	return nil
+}
+
+// call is what was said in a call.
+type call struct {
+	turns    []profile.Turn
+	messages []events.Message
+	heard    int // utterances of the caller
+}
+
+func transcript(facts []events.Event) call {
+	c := call{turns: []profile.Turn{}, messages: []events.Message{}}
+	seen := map[string]bool{}
+	for _, e := range facts {
+		if seen[e.ID] {
+			continue
+		}
+		seen[e.ID] = true
+		switch f := e.Fact.(type) {
+		case events.CallAnswered:
+			if f.Greeting != "" {
+				c.turns = append(c.turns, profile.Turn{Turn: 0, Role: events.RoleAgent, Text: f.Greeting})
+			}
+		case events.TurnHeard:
+			c.heard++
+			c.turns = append(c.turns, profile.Turn{Turn: f.Turn, Role: events.RoleCaller, Text: f.Text})
+		case events.TurnSpoken:
+			if f.Turn > 0 {
+				c.turns = append(c.turns, profile.Turn{Turn: f.Turn, Role: events.RoleAgent, Text: f.Text})
+			}
+		case events.MessageTaken:
+			c.messages = append(c.messages, events.Message{For: f.For, Text: f.Text, Callback: f.Callback})
+		}
+	}
+	slices.SortStableFunc(c.turns, func(a, b profile.Turn) int { return cmp.Compare(a.Turn, b.Turn) })
+	return c
+}
+
+// derived is what is kept of the one paid-for answer, so that a redelivery
+// states the same.
+type derived struct {
+	Raw       string `json:"raw"`
+	Model     string `json:"model"`
+	TokensIn  int    `json:"tokens_in"`
+	TokensOut int    `json:"tokens_out"`
+}
+
+// derive asks the model, or takes what it said before, and checks it.
+func (w *worker) derive(ctx context.Context, e events.Event, s events.Settings, c call, sum *events.CallSummarized) error {
+	user, schema, err := request(s, c, sum.StartedAt)
+	if err != nil {
+		return bus.Permanent(err)
+	}
+	p := events.Producer{PromptSHA: sha(instructions), SchemaSHA: sha(string(schema)), InputSHA: sha(user)}
+	got, err := w.once(ctx, e, p, user, schema)
+	if err != nil {
+		var failed *openai.Error
+		if !errors.As(err, &failed) || failed.Retryable() && e.Delivery < modelTries {
+			return fmt.Errorf("derive from call %s: %w", e.Call, err)
+		}
+		// The tenant is told all the same; it can be derived again later.
+		w.log.Warn("call summarized without a model", zap.String("call", e.Call), zap.String("kind", string(failed.Kind)))
+		sum.Summary = fmt.Sprintf("The caller spoke %d times in a call of %d seconds. No summary could be made.", c.heard, sum.Seconds)
+		return nil
+	}
+	p.Raw, p.Model, p.TokensIn, p.TokensOut = got.Raw, got.Model, got.TokensIn, got.TokensOut
+	p.Simulated = strings.HasPrefix(got.Model, simulated)
+	sum.Producer = p
+	return adopt(s, c, got.Raw, sum)
+}
+
+// once makes sure that the model is paid once for the same question.
+func (w *worker) once(ctx context.Context, e events.Event, p events.Producer, user string, schema json.RawMessage) (d derived, err error) {
+	t, err := w.claims(e.Tenant)
+	if err != nil {
+		return d, bus.Permanent(err)
+	}
+	key := sha(p.PromptSHA + p.SchemaSHA)
+	claim, err := t.ClaimExtraction(ctx, e.Call, key, w.name, lease)
+	switch {
+	case err != nil:
+		return d, err
+	case claim.Result != nil:
+		return d, json.Unmarshal(claim.Result, &d)
+	case !claim.Ours:
+		return d, errors.New("another worker is at it")
+	}
+	r, err := w.model(ctx, instructions, user, schemaName, schema)
+	if err != nil {
+		return d, errors.Join(err, t.ReleaseExtraction(context.WithoutCancel(ctx), e.Call, key, w.name))
+	}
+	d = derived{Raw: r.Text, Model: r.Model, TokensIn: r.Usage.In, TokensOut: r.Usage.Out}
+	raw, err := json.Marshal(d)
+	if err != nil {
+		return d, err
+	}
+	return d, t.SaveExtraction(ctx, e.Call, key, raw)
+}
+
+func sha(s string) string {
+	h := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(h[:])
+}
