@@ -10,7 +10,7 @@ BENCH    ?= .
 FUZZTIME ?= 60s
 
 # Tools are built once, under a name with their version, from tools/go.mod.
-version    = $(shell awk '$$1 == "$(1)" { print $$2; exit }' tools/go.mod)
+version    = $(shell awk '$$1 == "$(1)" && $$2 ~ /^v/ { print $$2; exit }' tools/go.mod)
 GOLANGCI  := .tools/golangci-lint-$(call version,github.com/golangci/golangci-lint/v2)
 GOTESTSUM := .tools/gotestsum-$(call version,gotest.tools/gotestsum)
 LINT       = $(abspath $(GOLANGCI))
