@@ -35,6 +35,7 @@ type Options struct {
 // consumers and outboxes that use it.
 type Bus struct {
 	nc    *nats.Conn
+	live  *nats.Conn // live calls only
 	js    jetstream.JetStream
 	codec *codec
 	opts  Options
@@ -77,6 +78,11 @@ func open(ctx context.Context, o Options, schemaFS fs.FS) (*Bus, error) {
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	if b.nc, err = nats.Connect(o.URL, b.connectOptions()...); err != nil {
 		b.cancel()
+		return nil, fmt.Errorf("connect to bus: %w", withoutURL(err))
+	}
+	if b.live, err = nats.Connect(o.URL, b.liveOptions()...); err != nil {
+		b.cancel()
+		b.nc.Close()
 		return nil, fmt.Errorf("connect to bus: %w", withoutURL(err))
 	}
 	if b.js, err = jetstream.New(b.nc); err == nil {
@@ -133,6 +139,14 @@ func (b *Bus) connectOptions() []nats.Option {
 		o = append(o, nats.InProcessServer(b.opts.InProcess))
 	}
 	return o
+}
+
+// liveOptions are those of the connection that live calls have to themselves.
+// A server handles what one connection sends in order, and some of what
+// JetStream asks of it waits for the disk: words of a call must not queue
+// behind that.
+func (b *Bus) liveOptions() []nats.Option {
+	return append(b.connectOptions(), nats.Name(b.opts.Name+" live"), nats.ConnectHandler(nil), nats.ReconnectHandler(nil))
 }
 
 // prepare waits for the first connection and for a JetStream that answers.
@@ -200,6 +214,7 @@ func (b *Bus) Close() {
 		// server that cannot take them now will redeliver; nothing is lost.
 		_ = b.nc.FlushTimeout(time.Second)
 	}
+	b.live.Close()
 	b.nc.Close()
 	b.tasks.Wait()
 }

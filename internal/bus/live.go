@@ -36,7 +36,7 @@ func (b *Bus) Cancel(t events.Tenant, call string, turn int) error {
 func (b *Bus) say(t events.Tenant, call, verb string, v any) error {
 	m, err := liveMessage(t, call, verb, v)
 	if err == nil {
-		err = away(b.nc.PublishMsg(m))
+		err = away(b.live.PublishMsg(m))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", verb, err)
@@ -99,7 +99,7 @@ func (b *Bus) request(ctx context.Context, m *nats.Msg, out any) error {
 		ctx, cancel = context.WithTimeout(ctx, requestTime)
 		defer cancel()
 	}
-	reply, err := b.nc.RequestMsgWithContext(ctx, m)
+	reply, err := b.live.RequestMsgWithContext(ctx, m)
 	if errors.Is(err, nats.ErrNoResponders) {
 		return ErrNobody
 	} else if err != nil {
@@ -200,9 +200,9 @@ func (b *Bus) subscribe(msgs chan *nats.Msg, queue string, subjects ...string) (
 		var sub *nats.Subscription
 		var err error
 		if queue == "" {
-			sub, err = b.nc.ChanSubscribe(s, msgs)
+			sub, err = b.live.ChanSubscribe(s, msgs)
 		} else {
-			sub, err = b.nc.ChanQueueSubscribe(s, queue, msgs)
+			sub, err = b.live.ChanQueueSubscribe(s, queue, msgs)
 		}
 		if err != nil {
 			unsubscribe(subs)

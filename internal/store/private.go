@@ -2,8 +2,11 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -59,6 +62,9 @@ func StartPrivateWith(ctx context.Context, dir string, log *zap.Logger, o Privat
 	if err != nil {
 		return nil, err
 	}
+	if dir, err = reachable(dir, as); err != nil {
+		return nil, err
+	}
 	p := &Private{dir: dir, done: make(chan error, 1)}
 	if err := p.prepare(as); err != nil {
 		return nil, err
@@ -84,6 +90,9 @@ func ConnectPrivate(ctx context.Context, dir string) (*Private, bool) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, false
+	}
+	if raw, err := os.ReadFile(filepath.Join(dir, elsewhere)); err == nil {
+		dir = string(raw)
 	}
 	p := &Private{dir: dir, socket: readSocketDir(dir)}
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", filepath.Join(p.socket, ".s.PGSQL.5432"))
@@ -209,18 +218,14 @@ func (p *Private) prepare(as *syscall.Credential) error {
 	}
 	p.lock = f
 	p.socket = filepath.Join(p.dir, "run")
-	if reachable := as == nil || traversable(p.dir, as); !reachable || len(p.socket) > 90 {
-		// A socket's path is at most 107 bytes; and a server that is not root
-		// cannot enter root's home.
+	if len(p.socket) > 90 {
+		// A socket's path is at most 107 bytes.
 		if p.socket, err = os.MkdirTemp("", "nspg"); err != nil {
 			return err
 		}
 	}
 	if err := os.WriteFile(filepath.Join(p.dir, "socket-dir"), []byte(p.socket), 0o600); err != nil {
 		return err
-	}
-	if as != nil && !traversable(p.dir, as) {
-		return fmt.Errorf("user postgres cannot enter %s: choose a DATA_DIR outside a private home, or run as an ordinary user", p.dir)
 	}
 	for _, d := range []string{p.socket, filepath.Join(p.dir, "data")} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
@@ -233,6 +238,33 @@ func (p *Private) prepare(as *syscall.Credential) error {
 		}
 	}
 	return nil
+}
+
+// elsewhere is the file that says where the cluster of a folder really is.
+const elsewhere = "elsewhere"
+
+// reachable is dir, or, where the server's user cannot enter it (root's home),
+// a folder it can, which is the same one every time.
+func reachable(dir string, as *syscall.Credential) (string, error) {
+	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // the server, another user, has to pass through
+		return "", err
+	}
+	if as == nil || traversable(dir, as) {
+		return dir, nil
+	}
+	sum := sha256.Sum256([]byte(dir))
+	other := filepath.Join("/var/tmp", "neurosphere-"+hex.EncodeToString(sum[:6]))
+	if err := os.Mkdir(other, 0o711); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as above
+		return "", err
+	}
+	info, err := os.Lstat(other)
+	if err != nil {
+		return "", err
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 || !info.IsDir() {
+		return "", fmt.Errorf("%s is not ours: choose another DATA_DIR", other)
+	}
+	return other, os.WriteFile(filepath.Join(dir, elsewhere), []byte(other), 0o600)
 }
 
 // traversable reports whether as can enter dir and every folder above it, and
