@@ -325,21 +325,8 @@ func (x *extraction) result() findingsDocument {
 	case good > bad:
 		d.Sentiment = "positive"
 	}
-	for _, t := range []struct{ topic, words string }{
-		{"accident", "accident|collision|hit my|crash"},
-		{"claim", "claim"},
-		{"policy", "policy|coverage"},
-		{"quote", "quote"},
-		{"address change", "moving|new address"},
-		{"home search", "bedroom|apartment|house|looking to buy"},
-		{"selling", "sell"},
-		{"appointment", "appointment|schedule|book"},
-		{"payment", "payment|bill|pay "},
-		{"transfer", "transfer"},
-		{"weather", "weather"},
-		{"travel", "flight|hotel|trip|ride"},
-	} {
-		if regexp.MustCompile(t.words).MatchString(all) {
+	for _, t := range topicForms {
+		if t.form.MatchString(all) {
 			d.Topics = append(d.Topics, t.topic)
 		}
 	}
@@ -353,15 +340,7 @@ func (x *extraction) result() findingsDocument {
 
 // stage is where the caller's own words put the lead.
 func (x *extraction) stage() (string, string) {
-	for _, s := range []struct {
-		stage string
-		form  *regexp.Regexp
-	}{
-		{"Lost", regexp.MustCompile(`(?i)not interested any ?more|going with (?:someone|another)|changed our minds|no longer (?:interested|looking)`)},
-		{"Closed/Bound", regexp.MustCompile(`(?i)\bI (?:have )?(?:signed|bought) (?:it|the (?:policy|contract|papers|house))`)},
-		{"Application", regexp.MustCompile(`(?i)(?:would like|want|ready) to apply|fill(?:ed)? (?:in|out) the application`)},
-		{"Quote Sent", regexp.MustCompile(`(?i)(?:got|received|looked at) (?:the|your) quote`)},
-	} {
+	for _, s := range stageForms {
 		for _, text := range x.said {
 			if q := s.form.FindString(text); q != "" {
 				return s.stage, q
@@ -390,4 +369,34 @@ func (x *extraction) summary(topics []string) string {
 		return who + " called" + about + "."
 	}
 	return who + " called" + about + ". In the caller's words: \"" + shorten(longest, 160) + "\""
+}
+
+// topicForms are what a call can be about.
+var topicForms = []struct {
+	topic string
+	form  *regexp.Regexp
+}{
+	{"accident", regexp.MustCompile(`accident|collision|hit my|crash`)},
+	{"claim", regexp.MustCompile(`claim`)},
+	{"policy", regexp.MustCompile(`policy|coverage`)},
+	{"quote", regexp.MustCompile(`quote`)},
+	{"address change", regexp.MustCompile(`moving|new address`)},
+	{"home search", regexp.MustCompile(`bedroom|apartment|house|looking to buy`)},
+	{"selling", regexp.MustCompile(`sell`)},
+	{"appointment", regexp.MustCompile(`appointment|schedule|book`)},
+	{"payment", regexp.MustCompile(`payment|bill|pay `)},
+	{"transfer", regexp.MustCompile(`transfer`)},
+	{"weather", regexp.MustCompile(`weather`)},
+	{"travel", regexp.MustCompile(`flight|hotel|trip|ride`)},
+}
+
+// stageForms are words that put a lead into a stage, the strongest first.
+var stageForms = []struct {
+	stage string
+	form  *regexp.Regexp
+}{
+	{"Lost", regexp.MustCompile(`(?i)not interested any ?more|going with (?:someone|another)|changed our minds|no longer (?:interested|looking)`)},
+	{"Closed/Bound", regexp.MustCompile(`(?i)\bI (?:have )?(?:signed|bought) (?:it|the (?:policy|contract|papers|house))`)},
+	{"Application", regexp.MustCompile(`(?i)(?:would like|want|ready) to apply|fill(?:ed)? (?:in|out) the application`)},
+	{"Quote Sent", regexp.MustCompile(`(?i)(?:got|received|looked at) (?:the|your) quote`)},
 }

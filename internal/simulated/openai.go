@@ -31,6 +31,8 @@ type OpenAI struct {
 	srv      *http.Server
 	faults   faults
 	requests atomic.Int64
+	waited   atomic.Int64 // nanoseconds before first chunks, all together
+	streams  atomic.Int64
 }
 
 // StartOpenAI serves until Close.
@@ -57,6 +59,12 @@ func (s *OpenAI) URL() string { return "http://" + s.l.Addr().String() + "/v1" }
 
 // Requests is how many completions were asked for.
 func (s *OpenAI) Requests() int64 { return s.requests.Load() }
+
+// Delay is what the stand-in itself really took, on average, from a request to
+// the first chunk of its answer.
+func (s *OpenAI) Delay() time.Duration {
+	return time.Duration(s.waited.Load() / max(s.streams.Load(), 1))
+}
 
 // Close stops the server and cuts what it is sending.
 func (s *OpenAI) Close() error { return s.srv.Close() }
@@ -101,6 +109,7 @@ func apiError(w http.ResponseWriter, status int, typ, code, message string) {
 }
 
 func (s *OpenAI) chat(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
 	n := s.requests.Add(1)
 	w.Header().Set("x-request-id", "req_"+strconv.FormatInt(n, 10))
 	if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") {
@@ -125,6 +134,8 @@ func (s *OpenAI) chat(w http.ResponseWriter, r *http.Request) {
 		s.whole(w, a.text, n)
 		return
 	}
+	s.waited.Add(int64(time.Since(began)))
+	s.streams.Add(1)
 	s.stream(w, r, req, a, n)
 }
 
