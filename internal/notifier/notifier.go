@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	slots = 4
+	slots = 8
 	// A claim without an outcome may belong to a worker that died before
 	// sending, after it, or that is still waiting for Twilio. After this long
 	// Twilio's list tells which.

@@ -13,9 +13,14 @@ import (
 )
 
 var fields = []events.Field{
-	{Path: "personal.name", Type: "text"}, {Path: "personal.phone", Type: "phone"}, {Path: "personal.email", Type: "email"},
-	{Path: "policies.auto_1.year", Type: "int"}, {Path: "policies.auto_1.make", Type: "text"}, {Path: "family.spouse_name", Type: "text"},
-	{Path: "status.kind", Type: "enum", Values: []string{"buyer", "seller"}}, {Path: "financing.max_budget", Type: "number"},
+	{Path: "personal.name", Type: "text"},
+	{Path: "personal.phone", Type: "phone"},
+	{Path: "personal.email", Type: "email"},
+	{Path: "policies.auto_1.year", Type: "int"},
+	{Path: "policies.auto_1.make", Type: "text"},
+	{Path: "family.spouse_name", Type: "text"},
+	{Path: "status.kind", Type: "enum", Values: []string{"buyer", "seller"}},
+	{Path: "financing.max_budget", Type: "number"},
 	{Path: "financing.pre_approved", Type: "boolean"},
 }
 

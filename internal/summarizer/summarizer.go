@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	slots      = 3
+	slots      = 8
 	lease      = 20 * time.Second // kept up while the model is asked
 	modelTries = 6                // deliveries after which the tenant is told without a model
 	skew       = time.Minute
