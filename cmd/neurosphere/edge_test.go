@@ -124,6 +124,9 @@ func (s *served) refusedSockets(t *testing.T) {
 	ws := "ws" + strings.TrimPrefix(s.Config.PublicURL, "http") + "/twilio/relay"
 	dial := func(signature string) (*websocket.Conn, int) {
 		conn, resp, err := websocket.Dial(t.Context(), ws, &websocket.DialOptions{HTTPHeader: http.Header{"X-Twilio-Signature": {signature}}})
+		if resp != nil && resp.Body != nil && err != nil {
+			defer resp.Body.Close()
+		}
 		if err != nil {
 			if resp == nil {
 				t.Fatal(err)
