@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"neurosphere.ai/neurosphere/events"
-	"neurosphere.ai/neurosphere/internal/openai"
 	"neurosphere.ai/neurosphere/internal/settings"
 	"neurosphere.ai/neurosphere/internal/store"
 )
@@ -121,33 +120,4 @@ func clip(s string, n int) string {
 		n--
 	}
 	return s[:n] + "…"
-}
-
-// tools are what the agent can do in this tenant's calls.
-func tools(s events.Settings) []openai.Tool {
-	text := func(about string) map[string]any { return map[string]any{"type": "string", "description": about} }
-	tool := func(name, about string, props map[string]any, required ...string) openai.Tool {
-		raw, err := json.Marshal(map[string]any{"type": "object", "properties": props, "required": required, "additionalProperties": false})
-		if err != nil {
-			raw = []byte(`{"type":"object"}`)
-		}
-		return openai.Tool{Name: name, Description: about, Parameters: raw}
-	}
-	out := []openai.Tool{
-		tool(toolMessage, "Take a message for someone at the business.", map[string]any{
-			"for": text("whom it is for; empty: anybody"), "message": text("the message"), "callback": text("number to call back, if said"),
-		}, "message"),
-		tool(toolText, "Send the caller a text message to the number they are calling from.", map[string]any{"body": text("the text")}, "body"),
-		tool(toolEnd, "Hang up, after saying goodbye.", map[string]any{"reason": text("why")}),
-	}
-	if len(s.Transfers) > 0 {
-		names := make([]string, 0, len(s.Transfers))
-		for _, t := range s.Transfers {
-			names = append(names, t.Name)
-		}
-		out = append(out, tool(toolTransfer, "Put the caller through to someone.", map[string]any{
-			"to": map[string]any{"type": "string", "enum": names}, "reason": text("why, in a few words"),
-		}, "to"))
-	}
-	return out
 }

@@ -15,17 +15,21 @@ type speaker struct {
 	turn, attempt int
 	reply         func(events.Answer) error
 
+	spoke func() // called at each word passed on
+
 	mu   sync.Mutex
-	skip *overlap // nil: nothing left to leave out
-	sent int      // bytes of words
+	skip *overlap        // nil: nothing left to leave out
+	part strings.Builder // what the caller heard of the present part of the answer
+	sent int             // bytes of words, of this attempt
 	last time.Time
 	over bool
 }
 
 func newSpeaker(a events.Ask, reply func(events.Answer) error) *speaker {
-	s := &speaker{turn: a.Turn, attempt: a.Attempt, reply: reply}
+	s := &speaker{turn: a.Turn, attempt: a.Attempt, reply: reply, spoke: func() {}}
 	if a.Said != "" {
-		s.skip = &overlap{said: a.Said}
+		s.part.WriteString(a.Said)
+		s.skip = newOverlap(a.Said)
 	}
 	return s
 }
@@ -85,7 +89,11 @@ func (s *speaker) utter(text string) error {
 	if text == "" || s.over {
 		return nil
 	}
-	s.sent += len(strings.TrimSpace(text))
+	if n := len(strings.TrimSpace(text)); n > 0 {
+		s.sent += n
+		s.spoke()
+	}
+	s.part.WriteString(text)
 	return s.send(events.Answer{Kind: events.AnswerText, Text: text})
 }
 
@@ -96,20 +104,60 @@ func (s *speaker) words() int {
 	return s.sent
 }
 
-// resumeAfter leaves heard out of what comes next, should it be repeated.
-func (s *speaker) resumeAfter(heard string) {
+// heard is what the caller heard of the present part of the answer.
+func (s *speaker) heard() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.skip = &overlap{said: heard}
+	return s.part.String()
+}
+
+// goOn leaves what was heard out of what comes next, should it be repeated.
+func (s *speaker) goOn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.skip = nil
+	if s.part.Len() > 0 {
+		s.skip = newOverlap(s.part.String())
+	}
+}
+
+// nextPart begins another part of the answer, after tools. What an earlier
+// attempt said may reach into it.
+func (s *speaker) nextPart() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.skip == nil {
+		s.part.Reset()
+	}
+}
+
+// interject says words that are not the model's, and so no repetition of it.
+func (s *speaker) interject(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.skip = nil
+	_ = s.utter(text) // there is nobody left to tell
+}
+
+// settle passes on what was held back: no more words of the model come.
+func (s *speaker) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flush()
+}
+
+func (s *speaker) flush() {
+	if s.skip != nil {
+		rest := s.skip.rest()
+		s.skip = nil
+		_ = s.utter(rest) // there is nobody left to tell
+	}
 }
 
 func (s *speaker) done(action *events.Action) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.skip != nil {
-		_ = s.utter(s.skip.rest())
-		s.skip = nil
-	}
+	s.flush()
 	s.over = true
 	_ = s.send(events.Answer{Kind: events.AnswerDone, Action: action})
 }
@@ -120,85 +168,3 @@ func (s *speaker) failed(reason string) {
 	s.over = true
 	_ = s.send(events.Answer{Kind: events.AnswerFailed, Reason: reason})
 }
-
-// overlap finds out whether words that come after said begin with said over
-// again, as they do when a model starts from scratch, or go on from it.
-type overlap struct {
-	said string
-	got  strings.Builder
-}
-
-// feed takes the next words. While they might still be said over again it is
-// undecided; then rest is what is new in all of them.
-func (o *overlap) feed(text string) (rest string, decided bool) {
-	o.got.WriteString(text)
-	got := o.got.String()
-	n := common(o.said, got)
-	switch {
-	case n.saidDone:
-		return got[n.got:], true
-	case n.gotDone:
-		return "", false
-	}
-	return o.goesOn(got), true
-}
-
-// rest is what is new when no more words come.
-func (o *overlap) rest() string {
-	if got := o.got.String(); !common(o.said, got).gotDone {
-		return o.goesOn(got)
-	}
-	return ""
-}
-
-// goesOn is got without the words that said ends with.
-func (o *overlap) goesOn(got string) string {
-	tail := strings.Fields(o.said)
-	head := strings.Fields(got)
-	for n := min(len(tail), len(head), 12); n > 1; n-- {
-		if strings.EqualFold(strings.Join(tail[len(tail)-n:], " "), strings.Join(head[:n], " ")) {
-			rest := got
-			for range n {
-				rest = strings.TrimLeft(rest, " \n\t")
-				if i := strings.IndexAny(rest, " \n\t"); i >= 0 {
-					rest = rest[i:]
-				} else {
-					rest = ""
-				}
-			}
-			return rest
-		}
-	}
-	return got
-}
-
-// match is how far two texts agree, spaces aside.
-type match struct {
-	got               int // bytes of the second that agree
-	saidDone, gotDone bool
-}
-
-func common(said, got string) match {
-	i, j := 0, 0
-	for {
-		for i < len(said) && space(said[i]) {
-			i++
-		}
-		if i == len(said) {
-			return match{got: j, saidDone: true}
-		}
-		for j < len(got) && space(got[j]) {
-			j++
-		}
-		if j == len(got) {
-			return match{got: j, gotDone: true}
-		}
-		if said[i] != got[j] {
-			return match{got: j}
-		}
-		i++
-		j++
-	}
-}
-
-func space(c byte) bool { return c == ' ' || c == '\n' || c == '\t' }

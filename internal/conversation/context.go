@@ -20,7 +20,8 @@ const (
 // callers remembers what is known about the callers of live calls. What cannot
 // be had in time is not known: never an error, never somebody else's.
 type callers struct {
-	read func(ctx context.Context, t events.Tenant, caller string) (store.CallerContext, error)
+	read   func(ctx context.Context, t events.Tenant, caller string) (store.CallerContext, error)
+	missed func() // counts those not had in time
 
 	mu     sync.Mutex
 	kept   map[key]kept
@@ -39,7 +40,7 @@ type kept struct {
 
 // newCallers reads from s, which may be nil.
 func newCallers(s *store.Store) *callers {
-	c := &callers{kept: map[key]kept{}}
+	c := &callers{kept: map[key]kept{}, missed: func() {}}
 	if s != nil {
 		c.read = func(ctx context.Context, t events.Tenant, caller string) (store.CallerContext, error) {
 			tenant, err := s.For(t)
@@ -62,15 +63,22 @@ func (c *callers) load(ctx context.Context, t events.Tenant, call, caller string
 	have, ok := c.kept[k]
 	asleep := time.Now().Before(c.asleep)
 	c.mu.Unlock()
+	if !ok && asleep {
+		c.missed()
+	}
 	if ok || asleep {
 		return have.c
 	}
-	ctx, cancel := context.WithTimeout(ctx, contextBudget)
+	limited, cancel := context.WithTimeout(ctx, contextBudget)
 	defer cancel()
-	got, err := c.read(ctx, t, caller)
+	got, err := c.read(limited, t, caller)
+	if err != nil && ctx.Err() != nil {
+		return store.CallerContext{} // the caller went on; that says nothing about the database
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
+		c.missed()
 		c.asleep = time.Now().Add(restAfter)
 		return store.CallerContext{}
 	}
