@@ -82,20 +82,5 @@ func (w *worker) greet(ctx context.Context, t events.Tenant, g events.Greet) (ev
 	if first == "" {
 		return events.Greeting{}, nil
 	}
-	return events.Greeting{Text: greetingText(s, first, w.now())}, nil
-}
-
-func greetingText(s events.Settings, caller string, now time.Time) string {
-	zone, err := time.LoadLocation(s.TimeZone)
-	if err != nil {
-		zone = time.UTC
-	}
-	part := "evening"
-	switch h := now.In(zone).Hour(); {
-	case h >= 4 && h < 12:
-		part = "morning"
-	case h >= 12 && h < 18:
-		part = "afternoon"
-	}
-	return strings.NewReplacer("{business}", s.Name, "{agent}", s.Agent, "{time_greeting}", "Good "+part, "{caller_name}", caller).Replace(s.ReturningGreeting)
+	return events.Greeting{Text: settings.Fill(s.ReturningGreeting, s, first, w.now())}, nil
 }

@@ -6,7 +6,6 @@ package ingress
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"time"
 
@@ -162,20 +161,4 @@ func (w *worker) forget(c *call) {
 	}
 	w.mu.Unlock()
 	w.busy.Done()
-}
-
-// render fills a greeting's placeholders.
-func render(text string, s events.Settings, now time.Time) string {
-	zone, err := time.LoadLocation(s.TimeZone)
-	if err != nil {
-		zone = time.UTC
-	}
-	part := "evening"
-	switch h := now.In(zone).Hour(); {
-	case h >= 4 && h < 12:
-		part = "morning"
-	case h >= 12 && h < 18:
-		part = "afternoon"
-	}
-	return strings.NewReplacer("{business}", s.Name, "{agent}", s.Agent, "{time_greeting}", "Good "+part).Replace(text)
 }

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/settings"
 	"neurosphere.ai/neurosphere/internal/twilio"
 )
 
@@ -130,7 +131,7 @@ func (w *worker) connect(s events.Settings, call string, began time.Time, greeti
 // greetingFor is the tenant's greeting, in the words for a caller we know when
 // a worker says so in time.
 func (w *worker) greetingFor(ctx context.Context, s events.Settings, call, from string) string {
-	text := render(s.Greeting, s, time.Now())
+	text := settings.Fill(s.Greeting, s, "", time.Now())
 	if s.ReturningGreeting != "" {
 		ctx, cancel := context.WithTimeout(ctx, greetWait)
 		defer cancel()

@@ -98,6 +98,22 @@ func Check(s events.Settings) error {
 	return errors.Join(append(errs, checkSliders(s.Sliders)...)...)
 }
 
+// Fill fills a greeting's placeholders, at now where the business is.
+func Fill(text string, s events.Settings, caller string, now time.Time) string {
+	zone, err := time.LoadLocation(s.TimeZone)
+	if err != nil {
+		zone = time.UTC
+	}
+	part := "evening"
+	switch h := now.In(zone).Hour(); {
+	case h >= 4 && h < 12:
+		part = "morning"
+	case h >= 12 && h < 18:
+		part = "afternoon"
+	}
+	return strings.NewReplacer("{business}", s.Name, "{agent}", s.Agent, "{time_greeting}", "Good "+part, "{caller_name}", caller).Replace(text)
+}
+
 // Keys are what Set takes.
 const Keys = "name agent greeting returning_greeting time_zone language voice voice_provider fallback_number status " +
 	"numbers sms_to transfers blocks.<role|tone|style|knowledge|safety> sliders.<name>"
