@@ -29,6 +29,9 @@ const (
 	// sending, after it, or that is still waiting for Twilio. After this long
 	// Twilio's list tells which.
 	settleAfter = 30 * time.Second
+	// Whoever has not begun to send by then must not any more, because somebody
+	// else may take over; Twilio gets 10 s to answer.
+	sendWithin = settleAfter / 2
 	clockSlack  = 2 * time.Minute
 )
 
@@ -44,7 +47,7 @@ func Run(ctx context.Context, p *app.Platform) error {
 	defer client.Close()
 	dir := settings.NewDirectory(p.Log)
 	w := &worker{
-		log: p.Log.Named("notifier"), settings: dir, twilio: client, publish: p.Bus.Publish, publicURL: p.Config.PublicURL, name: uuid.NewString(),
+		log: p.Log.Named("notifier"), settings: dir, twilio: client, publish: p.Bus.Publish, publicURL: p.Config.PublicURL, name: uuid.NewString(), now: time.Now,
 		rows: func(t events.Tenant) (rows, error) { return p.Store.For(t) },
 	}
 	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -93,6 +96,7 @@ type worker struct {
 	rows      func(t events.Tenant) (rows, error)
 	publicURL string
 	name      string
+	now       func() time.Time
 }
 
 // callSummarized asks for one text to each of the tenant's numbers.
@@ -117,19 +121,11 @@ func (w *worker) callSummarized(ctx context.Context, e events.Event, f events.Ca
 }
 
 // body is what a tenant's people read. It ends in a mark of the call, so that
-// no two calls lead to the same words: that is how a text is found again.
+// no two calls lead to the same words: that is how a text is found again. Our
+// own characters are of the phones' alphabet: outside it a text costs twice.
 func body(s events.Settings, call string, f events.CallSummarized) string {
 	var b strings.Builder
-	name := ""
-	for _, v := range f.Findings {
-		if v.Field == "personal.name" {
-			name = v.Value
-		}
-	}
-	fmt.Fprintf(&b, "%s: call from %s", s.Name, f.Caller)
-	if name != "" {
-		fmt.Fprintf(&b, " (%s)", name)
-	}
+	b.WriteString(s.Name + ": call from " + caller(f))
 	b.WriteString(". " + clip(f.Summary, 240))
 	for _, m := range f.Messages {
 		b.WriteString(" Message")
@@ -141,14 +137,25 @@ func body(s events.Settings, call string, f events.CallSummarized) string {
 			b.WriteString(" Call back: " + m.Callback)
 		}
 	}
-	if f.Producer.Simulated && !strings.Contains(b.String(), "simulated") {
-		b.WriteString(" [simulated]")
+	end := " #" + call[max(0, len(call)-6):]
+	if f.Producer.Simulated {
+		end = " [simulated]" + end
 	}
-	mark := call
-	if len(mark) > 6 {
-		mark = mark[len(mark)-6:]
+	return clip(strings.Join(strings.Fields(b.String()), " "), 1400) + end
+}
+
+// caller is who called, as far as it is known.
+func caller(f events.CallSummarized) string {
+	from := f.Caller
+	if !strings.HasPrefix(from, "+") {
+		from = "a withheld number"
 	}
-	return clip(b.String(), 1400) + " #" + mark
+	for _, v := range f.Findings {
+		if v.Field == "personal.name" && (v.Subject == "" || v.Subject == "caller") {
+			return from + " (" + v.Value + ")"
+		}
+	}
+	return from
 }
 
 func clip(s string, n int) string {
@@ -158,7 +165,7 @@ func clip(s string, n int) string {
 	for n > 0 && s[n]&0xC0 == 0x80 {
 		n--
 	}
-	return s[:n] + "…"
+	return s[:n] + "..."
 }
 
 // smsRequested sends one text: claim, send, record, state.
@@ -175,6 +182,7 @@ func (w *worker) smsRequested(ctx context.Context, e events.Event, f events.SMSR
 	if err != nil {
 		return err
 	}
+	claimed := w.now()
 	claim, err := t.ClaimText(ctx, f.Message, f.To, w.name, settleAfter)
 	switch {
 	case err != nil:
@@ -188,18 +196,36 @@ func (w *worker) smsRequested(ctx context.Context, e events.Event, f events.SMSR
 	}
 	if claim.Attempts > 1 {
 		// Somebody began before. It may have gone out.
-		had, found, err := w.twilio.Find(ctx, s.Numbers[0], f.To, f.Body, claim.First.Add(-clockSlack))
+		from, sid, err := w.find(ctx, s, f, claim.First.Add(-clockSlack))
 		if err != nil {
 			return fmt.Errorf("look for text: %w", err)
 		}
-		if found {
-			return w.record(ctx, e, f, s.Numbers[0], had.SID, t)
+		if sid != "" {
+			return w.record(ctx, e, f, from, sid, t)
 		}
 	}
 	if out {
 		return w.fail(ctx, e, f, t, "", "opted_out")
 	}
+	if w.now().Sub(claimed) > sendWithin {
+		return errors.New("send text: the claim is too old to send on")
+	}
 	return w.send(ctx, e, f, s, t)
+}
+
+// find looks for a text that may have gone out, from whichever of the tenant's
+// numbers was the first one then.
+func (w *worker) find(ctx context.Context, s events.Settings, f events.SMSRequested, since time.Time) (from, sid string, err error) {
+	for _, from := range s.Numbers {
+		had, found, err := w.twilio.Find(ctx, from, f.To, f.Body, since)
+		if err != nil {
+			return "", "", err
+		}
+		if found {
+			return from, had.SID, nil
+		}
+	}
+	return "", "", nil
 }
 
 func (w *worker) send(ctx context.Context, e events.Event, f events.SMSRequested, s events.Settings, t rows) error {
@@ -213,7 +239,7 @@ func (w *worker) send(ctx context.Context, e events.Event, f events.SMSRequested
 	}
 	switch failed.Kind {
 	case twilio.OptedOut:
-		if _, err := w.publish(ctx, events.New(e.Tenant, e.Call, time.Now(), events.SMSOptedOut{Number: f.To, Source: f.Message})); err != nil {
+		if _, err := w.publish(ctx, events.New(e.Tenant, e.Call, w.now(), events.SMSOptedOut{Number: f.To, Source: f.Message})); err != nil {
 			return err
 		}
 		return w.fail(ctx, e, f, t, strconv.Itoa(failed.Code), failed.Reason())
@@ -244,14 +270,14 @@ func (w *worker) record(ctx context.Context, e events.Event, f events.SMSRequest
 }
 
 func (w *worker) sent(ctx context.Context, e events.Event, f events.SMSRequested, from, sid string) error {
-	out := events.New(e.Tenant, e.Call, time.Now(), events.SMSSent{Message: f.Message, To: f.To, From: from, SID: sid, Purpose: f.Purpose})
+	out := events.New(e.Tenant, e.Call, w.now(), events.SMSSent{Message: f.Message, To: f.To, From: from, SID: sid, Purpose: f.Purpose})
 	out.Cause = e.ID
 	_, err := w.publish(ctx, out)
 	return err
 }
 
 func (w *worker) fail(ctx context.Context, e events.Event, f events.SMSRequested, t rows, code, reason string) error {
-	out := events.New(e.Tenant, e.Call, time.Now(), events.SMSFailed{Message: f.Message, Code: code, Reason: reason})
+	out := events.New(e.Tenant, e.Call, w.now(), events.SMSFailed{Message: f.Message, Code: code, Reason: reason})
 	out.Cause = e.ID
 	if _, err := w.publish(ctx, out); err != nil {
 		return err

@@ -28,6 +28,7 @@ type world struct {
 	sentTexts   []twilio.Message
 	out         bool
 	stated      map[string]int
+	facts       []events.Fact
 	sendErr     error
 	lostAnswer  bool // Twilio sends, and its answer is lost
 }
@@ -102,7 +103,10 @@ func (w *world) Find(_ context.Context, from, to, body string, _ time.Time) (s t
 
 func (w *world) publish(_ context.Context, e events.Event) (uint64, error) {
 	// The stream keeps one of each id.
-	return 1, w.at(func() { w.stated[e.Fact.Name()+" "+e.ID]++ })
+	return 1, w.at(func() {
+		w.stated[e.Fact.Name()+" "+e.ID]++
+		w.facts = append(w.facts, e.Fact)
+	})
 }
 
 func (w *world) count(name string) (n int) {
@@ -120,7 +124,7 @@ func (w *world) worker() *worker {
 	dir := settings.NewDirectory(zap.NewNop())
 	dir.Apply(events.Settings{Tenant: 7, Name: "Fig and Sons", Numbers: []string{"+12065550110"}, SMSTo: []string{"+12065550101", "+12065550102"}}, false)
 	return &worker{
-		log: zap.NewNop(), settings: dir, twilio: w, publish: w.publish, publicURL: "https://phone.example", name: "w",
+		log: zap.NewNop(), settings: dir, twilio: w, publish: w.publish, publicURL: "https://phone.example", name: "w", now: time.Now,
 		rows: func(events.Tenant) (rows, error) { return w, nil },
 	}
 }
