@@ -129,29 +129,34 @@ func TestTexts(t *testing.T) {
 	}{
 		"says who called and what for": {
 			events.CallSummarized{Caller: "+12065550142", Summary: "Wants a quote.", Findings: []events.Finding{name}},
-			[]string{"Fig and Sons: call from +12065550142 (Ann Lee). Wants a quote."}, []string{"simulated", "Message"},
+			[]string{"Fig and Sons: call from +12065550142 (Ann Lee). Wants a quote."},
+			[]string{"simulated", "Message"},
 		},
 		"does not take the spouse for the caller": {
 			events.CallSummarized{Caller: "+12065550142", Findings: []events.Finding{name, {Field: "personal.name", Subject: "spouse", Value: "Bob Lee"}}},
-			[]string{"Ann Lee"}, []string{"Bob"},
+			[]string{"Ann Lee"},
+			[]string{"Bob"},
 		},
 		"says when the number was withheld": {
 			events.CallSummarized{Caller: "anonymous", Summary: "Hung up."}, []string{"call from a withheld number. Hung up."}, []string{"anonymous"},
 		},
 		"brings every message": {
 			events.CallSummarized{Caller: "+12065550142", Summary: "x.", Messages: []events.Message{{For: "Paula", Text: "I am late", Callback: "206 555 0199"}, {Text: "Call me"}}},
-			[]string{"Message for Paula: I am late", "Call back: 206 555 0199", "Message: Call me"}, nil,
+			[]string{"Message for Paula: I am late", "Call back: 206 555 0199", "Message: Call me"},
+			nil,
 		},
 		"keeps the messages when the summary is long": {
 			events.CallSummarized{Caller: "+12065550142", Summary: long, Messages: []events.Message{{Text: "the message"}}},
-			[]string{"the message"}, nil,
+			[]string{"the message"},
+			nil,
 		},
 		"says that it is simulated": {
 			events.CallSummarized{Caller: "+12065550142", Summary: long, Producer: events.Producer{Simulated: true}}, []string{"simulated"}, nil,
 		},
 		"says so when a message makes it long": {
 			events.CallSummarized{Caller: "+12065550142", Producer: events.Producer{Simulated: true}, Messages: []events.Message{{Text: long}, {Text: long}, {Text: long}, {Text: long}, {Text: long}, {Text: long}, {Text: long}, {Text: long}, {Text: long}}},
-			[]string{"simulated"}, nil,
+			[]string{"simulated"},
+			nil,
 		},
 		"is one line": {
 			events.CallSummarized{Caller: "+12065550142", Summary: "Wants\n\na quote.", Messages: []events.Message{{Text: "a\nb"}}}, []string{"Wants a quote.", "a b"}, []string{"\n"},

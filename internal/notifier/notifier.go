@@ -32,7 +32,7 @@ const (
 	// Whoever has not begun to send by then must not any more, because somebody
 	// else may take over; Twilio gets 10 s to answer.
 	sendWithin = settleAfter / 2
-	clockSlack  = 2 * time.Minute
+	clockSlack = 2 * time.Minute
 )
 
 // Run listens for call.summarized and sms.requested.
