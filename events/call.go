@@ -60,6 +60,7 @@ type CallRecorded struct {
 // every other fact of its owner is stored, so that all of the call's turns lie
 // in the stream between FirstSeq and this event's own sequence. FirstSeq is 0
 // when the bus was away for the whole call; then StartedAt bounds the search.
+// Sequences are a shortcut, good only in the stream the event was written to.
 type CallEnded struct {
 	From        string    `json:"from"`
 	To          string    `json:"to"`
@@ -69,6 +70,7 @@ type CallEnded struct {
 	Reason      string    `json:"reason"`  // see the End… constants
 	Turns       int       `json:"turns"`   // caller's utterances
 	FirstSeq    uint64    `json:"first_seq"`
+	Facts       []uint64  `json:"facts,omitempty"` // sequences of the owner's facts, as far as they were stored by then
 	Answered    bool      `json:"answered"`
 	Transferred string    `json:"transferred_to,omitempty"` // name of the last transfer rule used
 }

@@ -186,7 +186,7 @@ func TestReadCall(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
-			got := must[[]events.Event](t)(b.ReadCall(ctx, tc.tenant, tc.call, tc.first, tc.last))
+			got := must[[]events.Event](t)(b.ReadCall(ctx, tc.tenant, tc.call, bus.Span{First: tc.first, Last: tc.last}))
 			if diff := cmp.Diff(tc.want, names(got)); diff != "" {
 				t.Error(diff)
 			}
@@ -197,10 +197,54 @@ func TestReadCall(t *testing.T) {
 	}
 }
 
+// A busy tenant: hundreds of facts of other calls lie among those of one.
+func TestReadCallPicksWhatTheOwnerKnows(t *testing.T) {
+	t.Parallel()
+	b := testenv.Bus(t)
+	ctx := within(t, 60*time.Second)
+	var noise []events.Event
+	for i := range 300 {
+		noise = append(noise, heard(1, "CA2", i+1))
+	}
+	publish(t, b, heard(1, "CA1", 1))
+	publish(t, b, noise...)
+	publish(t, b, heard(1, "CA1", 2), events.New(1, "CA1", at, events.MessageTaken{Turn: 1, Text: "call me"}))
+	for i := range noise {
+		noise[i] = heard(1, "CA3", i+1)
+	}
+	publish(t, b, noise...)
+	publish(t, b, heard(1, "CA1", 3), ended(1, "CA1", 4))
+	last := must[uint64](t)(b.LastSeq(ctx))
+	all := must[[]events.Event](t)(b.ReadCall(ctx, 1, "CA1", bus.Span{First: 1, Last: last}))
+	if len(all) != 5 {
+		t.Fatalf("%d facts", len(all))
+	}
+	first, second := all[0].Seq, all[1].Seq
+	for name, tc := range map[string]struct {
+		at   bus.Span
+		want []events.Event
+	}{
+		"those known, and what came after them":        {bus.Span{First: first, Last: last, Facts: []uint64{first, second}}, all},
+		"those known, when nothing came after them":    {bus.Span{First: first, Last: second, Facts: []uint64{first, second}}, all[:2]},
+		"what the stream holds now":                    {bus.Span{First: first, Facts: []uint64{first, second}}, all},
+		"what was erased is not there":                 {bus.Span{First: first, Facts: []uint64{first, second, last + 7}}, append(all[:2:2], all[2])},
+		"all by time when the sequences are of others": {bus.Span{First: first, Last: last, Since: at.Add(-time.Hour), Facts: []uint64{first, first + 1}}, all},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, must[[]events.Event](t)(b.ReadCall(ctx, 1, "CA1", tc.at))); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	if got := must[[]events.Event](t)(b.ReadCall(ctx, 2, "CA1", bus.Span{First: first, Last: last, Since: at.Add(-time.Hour), Facts: []uint64{first, second}})); len(got) > 0 {
+		t.Errorf("%d facts of another tenant", len(got))
+	}
+}
+
 func TestReadCallNeedsTenant(t *testing.T) {
 	t.Parallel()
 	b := testenv.Bus(t)
-	if _, err := b.ReadCall(within(t, 5*time.Second), 0, "CA1", 1, 10); !errors.Is(err, events.ErrNoTenant) {
+	if _, err := b.ReadCall(within(t, 5*time.Second), 0, "CA1", bus.Span{First: 1, Last: 10}); !errors.Is(err, events.ErrNoTenant) {
 		t.Errorf("error %v", err)
 	}
 }

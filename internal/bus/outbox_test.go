@@ -35,7 +35,7 @@ func readCall(t testing.TB, b *bus.Bus, tenant events.Tenant, call string) []eve
 	t.Helper()
 	ctx := within(t, 20*time.Second)
 	last := must[uint64](t)(b.LastSeq(ctx))
-	return must[[]events.Event](t)(b.ReadCall(ctx, tenant, call, 1, last))
+	return must[[]events.Event](t)(b.ReadCall(ctx, tenant, call, bus.Span{First: 1, Last: last}))
 }
 
 // bySeq is one "name callseq" per event, in the order of the stream.

@@ -7,70 +7,164 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"neurosphere.ai/neurosphere/events"
 )
 
-// ReadCall reads the facts of one call that lie in the stream between first
-// and last, both included: calls, turns and messages. What the call's owner
-// numbered comes in the order of the numbers, the rest where the stream has
-// it; a fact stored twice comes once. It takes as long as ctx allows, at most
-// 30 s.
-func (b *Bus) ReadCall(ctx context.Context, t events.Tenant, call string, first, last uint64) ([]events.Event, error) {
-	return b.readCall(ctx, t, call, first, last, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(first, 1),
-	})
+// Span is where in the stream a call's facts lie, as far as one knows.
+type Span struct {
+	First uint64    // sequence of the first; 0: not known
+	Since time.Time // when First is 0: a time before the first
+	Last  uint64    // sequence of the last that is wanted; 0: of whatever the stream holds now
+	Facts []uint64  // sequences of those the call's owner knows
 }
 
-// ReadCallSince is ReadCall for a call whose first sequence may not be known,
-// up to what the stream holds now: with first 0, since bounds the search.
-func (b *Bus) ReadCallSince(ctx context.Context, t events.Tenant, call string, first uint64, since time.Time) ([]events.Event, error) {
-	if first > 0 {
-		return b.ReadCall(ctx, t, call, first, math.MaxUint64)
-	}
-	return b.readCall(ctx, t, call, 0, math.MaxUint64, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since,
-	})
-}
+const (
+	fetches  = 16  // facts fetched at a time
+	scanOnly = 500 // a span no longer than this is quicker read than picked from
+)
 
-func (b *Bus) readCall(ctx context.Context, t events.Tenant, call string, first, last uint64, cfg jetstream.ConsumerConfig) ([]events.Event, error) {
+// ReadCall reads the facts of one call: calls, turns and messages. What the
+// call's owner numbered comes in the order of the numbers, the rest where the
+// stream has it; a fact stored twice comes once. It takes as long as ctx
+// allows, at most 30 s.
+//
+// Reading a span means reading what all of the tenant's calls said meanwhile.
+// Where it is long and the owner's facts are known, those are fetched one by
+// one and only what came after them is read.
+func (b *Bus) ReadCall(ctx context.Context, t events.Tenant, call string, at Span) ([]events.Event, error) {
 	if !t.Valid() || call == "" {
 		return nil, fmt.Errorf("read call: %w", errors.Join(events.ErrNoTenant, ErrBadToken))
 	}
-	for _, noun := range []string{"call", "turn", "message"} {
-		cfg.FilterSubjects = append(cfg.FilterSubjects, events.Subject(t, noun+".*"))
+	if at.Last == 0 {
+		at.Last = math.MaxUint64
 	}
-	var out []events.Event
-	seen := map[string]bool{}
-	err := b.scan(ctx, events.Stream, cfg, func(m incoming) bool {
-		if m.seq > last {
-			return false
-		}
-		if m.seq >= first && mayBeOf(m, call) {
-			e, err := b.codec.decode(m.Subject, m.Header, m.Data)
-			if err != nil {
-				b.log.Error("fact left out of call", zap.String("call", call), zap.Uint64("seq", m.seq), zap.Error(err))
-			} else if e.Call == call && !seen[e.ID] {
-				seen[e.ID] = true
-				e.Seq, e.Delivery = m.seq, 1
-				out = append(out, e)
-			}
-		}
-		return m.seq < last
-	})
+	r := &callReader{bus: b, tenant: t, call: call, seen: map[string]bool{}}
+	err := r.read(ctx, at)
 	if err != nil {
 		return nil, fmt.Errorf("read call %s: %w", call, err)
 	}
-	return inOrder(out), nil
+	return inOrder(r.out), nil
+}
+
+// callReader collects the facts of one call.
+type callReader struct {
+	bus    *Bus
+	tenant events.Tenant
+	call   string
+	seen   map[string]bool
+	out    []events.Event
+}
+
+func (r *callReader) read(ctx context.Context, at Span) error {
+	if at.First == 0 || len(at.Facts) == 0 || at.Last-at.First <= scanOnly {
+		return r.scan(ctx, at, ">")
+	}
+	switch all, err := r.fetch(ctx, at.Facts); {
+	case err != nil:
+		return err
+	case !all: // the stream was written anew since: no sequence holds any more
+		r.out, r.seen = nil, map[string]bool{}
+		return r.scan(ctx, Span{Since: at.Since, Last: math.MaxUint64}, ">")
+	}
+	// Messages are taken by whoever answers the turn.
+	if err := r.scan(ctx, at, "message.*"); err != nil {
+		return err
+	}
+	at.First = slices.Max(at.Facts) + 1
+	if at.First > at.Last {
+		return nil
+	}
+	return r.scan(ctx, at, ">")
+}
+
+// fetch gets facts by sequence. all is false when one of them is of another
+// call; one that is gone was erased.
+func (r *callReader) fetch(ctx context.Context, seqs []uint64) (all bool, err error) {
+	s, err := r.bus.stream(ctx, events.Stream)
+	if err != nil {
+		return false, err
+	}
+	got := make([]*jetstream.RawStreamMsg, len(seqs))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(fetches)
+	for i, seq := range seqs {
+		g.Go(func() error {
+			return r.bus.call(gctx, func(ctx context.Context) (err error) {
+				got[i], err = s.GetMsg(ctx, seq)
+				if errors.Is(err, jetstream.ErrMsgNotFound) {
+					return nil
+				}
+				return err
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return false, err
+	}
+	for _, m := range got {
+		if m != nil && !r.add(m.Subject, m.Header, m.Data, m.Sequence) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// scan reads what matches under the tenant's subjects within a span.
+func (r *callReader) scan(ctx context.Context, at Span, what string) error {
+	// One filter, though it lets more through: the server takes twice as long
+	// to find its way through three.
+	cfg := jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(at.First, 1), FilterSubject: events.Subject(r.tenant, what),
+	}
+	if at.First == 0 && !at.Since.IsZero() {
+		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &at.Since
+	}
+	return r.bus.scan(ctx, events.Stream, cfg, func(m incoming) bool {
+		if m.seq > at.Last {
+			return false
+		}
+		if m.seq >= at.First {
+			r.add(m.Subject, m.Header, m.Data, m.seq)
+		}
+		return m.seq < at.Last
+	})
+}
+
+// add takes a fact if it is of the call, once, and reports whether it is.
+func (r *callReader) add(subject string, h nats.Header, data []byte, seq uint64) bool {
+	if !ofCalls(r.tenant, subject) || !mayBeOf(h, r.call) {
+		return false
+	}
+	e, err := r.bus.codec.decode(subject, h, data)
+	if err != nil {
+		r.bus.log.Error("fact left out of call", zap.String("call", r.call), zap.Uint64("seq", seq), zap.Error(err))
+		return true
+	}
+	if e.Call == r.call && !r.seen[e.ID] {
+		r.seen[e.ID] = true
+		e.Seq, e.Delivery = seq, 1
+		r.out = append(r.out, e)
+	}
+	return e.Call == r.call
+}
+
+// ofCalls reports whether a subject is of a fact that calls are made of.
+func ofCalls(t events.Tenant, subject string) bool {
+	name, ours := strings.CutPrefix(subject, events.Subject(t, ""))
+	noun, _, _ := strings.Cut(name, ".")
+	return ours && (noun == "call" || noun == "turn" || noun == "message")
 }
 
 // mayBeOf spares the facts of other calls from being decoded.
-func mayBeOf(m incoming, call string) bool {
-	h := m.Header
+func mayBeOf(h nats.Header, call string) bool {
 	if h.Get("ce-specversion") == "" {
 		return true // structured: only the body tells
 	}
@@ -81,6 +175,7 @@ func mayBeOf(m incoming, call string) bool {
 // inOrder merges facts numbered by the call's owner, by number, with the
 // others, by sequence.
 func inOrder(all []events.Event) []events.Event {
+	slices.SortStableFunc(all, func(a, b events.Event) int { return cmp.Compare(a.Seq, b.Seq) })
 	var numbered, others []events.Event
 	for _, e := range all {
 		if e.CallSeq > 0 {

@@ -24,6 +24,7 @@ type CallEntry struct {
 	Epoch     int64         `json:"epoch"`     // 1,2,3… with each owner
 	FirstSeq  uint64        `json:"first_seq"` // of the call's first fact; 0 while not known
 	CallSeq   int           `json:"callseq"`   // newest number the owner gave a fact
+	Facts     []uint64      `json:"facts"`     // sequences of the call's facts, as far as they are stored
 	From      string        `json:"from"`      // E.164 or what Twilio says when withheld
 	To        string        `json:"to"`        // E.164
 	StartedAt time.Time     `json:"started_at"`

@@ -2,8 +2,9 @@ package ingress
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -49,7 +50,7 @@ type call struct {
 	hungUp      bool           // the last socket was closed in good order
 	keysAt      time.Time
 	release     func()
-	first       atomic.Uint64 // sequence of the first of our facts that was stored
+	facts       stored
 }
 
 // What arrives in the inbox, beside events.Answer.
@@ -201,8 +202,7 @@ func (c *call) open(m opened) {
 	}
 	c.answered = true
 	greeting := m.setup.Parameters[paramGreeting]
-	c.put(events.CallAnswered{Session: m.setup.SessionID, Greeting: greeting}, func(seq uint64) {
-		c.first.CompareAndSwap(0, seq)
+	c.put(events.CallAnswered{Session: m.setup.SessionID, Greeting: greeting}, func() {
 		// Never wait here: the outbox calls, for every call.
 		select {
 		case c.inbox <- located{}:
@@ -341,12 +341,17 @@ func (c *call) settle(cut bool) {
 	c.put(f, nil)
 }
 
-// put states a fact of this call.
-func (c *call) put(f events.Fact, stored func(uint64)) {
+// put states a fact of this call, and calls then, if any, once it is stored.
+func (c *call) put(f events.Fact, then func()) {
 	c.seq++
 	e := events.New(c.tenant, c.id, time.Now(), f)
 	e.CallSeq = c.seq
-	c.w.put(e, stored)
+	c.w.put(e, func(seq uint64) {
+		c.facts.add(seq)
+		if then != nil {
+			then()
+		}
+	})
 }
 
 // write sends something over the socket; false when there is none (any more).
@@ -428,10 +433,11 @@ func (c *call) end(reason string, at time.Time) {
 		at = c.started
 	}
 	c.seq++
+	first, facts := c.facts.known()
 	e := events.New(c.tenant, c.id, at, events.CallEnded{
 		From: c.from, To: c.to, StartedAt: c.started, EndedAt: at.UTC().Truncate(time.Microsecond),
 		Seconds: int(at.Sub(c.started) / time.Second), Reason: reason, Turns: c.turn,
-		FirstSeq: c.first.Load(), Answered: c.answered, Transferred: c.transferred,
+		FirstSeq: first, Facts: facts, Answered: c.answered, Transferred: c.transferred,
 	})
 	e.CallSeq = c.seq
 	c.w.put(e, nil)
@@ -460,6 +466,41 @@ func (c *call) abandon() {
 	if c.release != nil {
 		c.release()
 	}
+}
+
+// stored is where in the stream a call's facts are, as far as they have arrived.
+type stored struct {
+	mu        sync.Mutex
+	from      uint64
+	seqs      []uint64
+	inherited bool
+}
+
+// inherit says where a call begins that others owned before: what they stated
+// last may arrive among our facts, so that we never know all of them.
+func (s *stored) inherit(from uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.from, s.seqs, s.inherited = from, nil, true
+}
+
+func (s *stored) add(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.from == 0 {
+		s.from = seq
+	}
+	if !s.inherited {
+		s.seqs = append(s.seqs, seq)
+	}
+}
+
+// known is where the call begins, 0 when nothing has arrived, and all up to
+// the newest that is known, or none.
+func (s *stored) known() (first uint64, seqs []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.from, slices.Clone(s.seqs)
 }
 
 func handoff(a events.Action) string {

@@ -130,6 +130,8 @@ func (w *worker) tell(t events.Tenant, id string, m events.Control) bool {
 	return err == nil && handled
 }
 
+const settleTime = 2 * time.Second
+
 // over ends the call wherever it is owned. Without an owner it is ended here,
 // from the log.
 func (w *worker) over(t events.Tenant, id, reason string) {
@@ -140,6 +142,11 @@ func (w *worker) over(t events.Tenant, id, reason string) {
 	w.busy.Add(1)
 	go func() {
 		defer w.busy.Done()
+		// Twilio tells of most ends twice: let the first be written down.
+		select {
+		case <-w.life.Done():
+		case <-time.After(settleTime):
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := w.endFromLog(ctx, t, id, m); err != nil {

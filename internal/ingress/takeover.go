@@ -118,17 +118,13 @@ func (w *worker) takeOver(ctx context.Context, c *call, again bool) error {
 // rebuild reads the call's past from the log.
 func (c *call) rebuild(ctx context.Context, entry bus.CallEntry) error {
 	c.started, c.from, c.to = entry.StartedAt, entry.From, entry.To
-	if entry.FirstSeq > 0 {
-		c.first.Store(entry.FirstSeq)
-	}
-	past, err := c.w.bus.ReadCallSince(ctx, c.tenant, c.id, entry.FirstSeq, entry.StartedAt.Add(-skew))
+	past, err := c.w.bus.ReadCall(ctx, c.tenant, c.id, spanOf(entry))
 	if err != nil {
 		return err
 	}
+	c.facts.inherit(entry.FirstSeq)
 	for _, e := range past {
-		if c.seq < e.CallSeq {
-			c.seq = e.CallSeq
-		}
+		c.seq = max(c.seq, e.CallSeq)
 		c.replay(e)
 	}
 	// What the former owner said last may not have been written down.
@@ -137,6 +133,11 @@ func (c *call) rebuild(ctx context.Context, entry bus.CallEntry) error {
 		c.ans.complete, c.ans.doneAt = true, time.Now()
 	}
 	return nil
+}
+
+// spanOf is where to look for the facts of a call in the registry.
+func spanOf(e bus.CallEntry) bus.Span {
+	return bus.Span{First: e.FirstSeq, Since: e.StartedAt.Add(-skew), Facts: e.Facts}
 }
 
 func (c *call) replay(e events.Event) {
@@ -169,9 +170,10 @@ func (c *call) replay(e events.Event) {
 }
 
 func (w *worker) register(c *call) {
+	first, facts := c.facts.known()
 	e := bus.CallEntry{
 		Tenant: c.tenant, Call: c.id, From: c.from, To: c.to, StartedAt: c.started,
-		Owner: w.instance, Epoch: c.epoch, FirstSeq: c.first.Load(), CallSeq: c.seq, Answered: c.answered,
+		Owner: w.instance, Epoch: c.epoch, FirstSeq: first, Facts: facts, CallSeq: c.seq, Answered: c.answered,
 	}
 	// An answer whose words are all sent and not yet a fact.
 	if a := c.ans; a != nil && a.turn > 0 && a.complete && !a.settled {
@@ -199,7 +201,7 @@ func (w *worker) endFromLog(ctx context.Context, t events.Tenant, id string, m e
 	}
 	c := &call{w: w, tenant: t, id: id, seq: 1, log: w.log.With(zap.String("tenant", t.String()), zap.String("call", id))}
 	c.epoch = entry.Epoch
-	past, err := w.bus.ReadCallSince(ctx, t, id, entry.FirstSeq, entry.StartedAt.Add(-skew))
+	past, err := w.bus.ReadCall(ctx, t, id, spanOf(entry))
 	if err != nil {
 		return err
 	}

@@ -45,10 +45,7 @@ func Run(ctx context.Context, p *app.Platform) error {
 	w := &worker{
 		log: p.Log.Named("summarizer"), settings: dir, model: client.JSON, publish: p.Bus.Publish,
 		facts: func(ctx context.Context, e events.Event, f events.CallEnded) ([]events.Event, error) {
-			if f.FirstSeq == 0 {
-				return p.Bus.ReadCallSince(ctx, e.Tenant, e.Call, 0, f.StartedAt.Add(-skew))
-			}
-			return p.Bus.ReadCall(ctx, e.Tenant, e.Call, f.FirstSeq, e.Seq)
+			return p.Bus.ReadCall(ctx, e.Tenant, e.Call, bus.Span{First: f.FirstSeq, Since: f.StartedAt.Add(-skew), Last: e.Seq, Facts: f.Facts})
 		},
 		claims: func(t events.Tenant) (claims, error) { return p.Store.For(t) },
 		name:   uuid.NewString(),
