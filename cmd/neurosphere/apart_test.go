@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"sync"
 	"syscall"
 	"testing"
@@ -142,8 +143,8 @@ func (x *apartTest) kill(name string) bool {
 }
 
 // killing kills one of names again and again until stopped, and counts.
-func (x *apartTest) killing(every time.Duration, names ...string) (stop func() int) {
-	quit, done, n := make(chan struct{}), make(chan struct{}), 0
+func (x *apartTest) killing(every time.Duration, n *atomic.Int64, names ...string) (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
@@ -152,13 +153,13 @@ func (x *apartTest) killing(every time.Duration, names ...string) (stop func() i
 				return
 			case <-time.After(every/2 + rand.N(every)):
 				// In turns, so that the one killed before has had time to come back.
-				if x.kill(names[n%len(names)]) {
-					n++
+				if x.kill(names[int(n.Load())%len(names)]) {
+					n.Add(1)
 				}
 			}
 		}
 	}()
-	return func() int { close(quit); <-done; return n }
+	return func() { close(quit); <-done }
 }
 
 // story is what a caller says, long enough to be killed in.
@@ -180,15 +181,20 @@ func (x *apartTest) facts() map[string]map[string]int {
 	return byCall(s.log())
 }
 
-// Callers get every answer whole, whatever dies behind it.
+func fromEnv(name string, otherwise int) int {
+	if v, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return v
+	}
+	return otherwise
+}
+
+// Callers get every answer whole, whatever dies behind it. CALLS at a time are
+// made again until conversation workers have been killed KILLS times.
 func TestApartSurvivesKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
-	n := 40
-	if v, err := strconv.Atoi(os.Getenv("CALLS")); err == nil {
-		n = v
-	}
+	n, kills := fromEnv("CALLS", 40), fromEnv("KILLS", 5)
 	x := startApart(t, 50*time.Millisecond, 20*time.Millisecond)
 	to := []string{"+12065550110", "+12065550120"}
 	a := x.tenant("Tenant Alpha", to[0], map[string]string{"sms_to": "+12065550101,+12065550102"})
@@ -206,7 +212,7 @@ func TestApartSurvivesKills(t *testing.T) {
 	play := func(round int) (results []simulated.CallResult) {
 		var calls []simulated.CallOptions
 		for i := range n {
-			calls = append(calls, x.options(fmt.Sprintf("+1206556%d%03d", round, i), to[i%2], story(i)))
+			calls = append(calls, x.options(fmt.Sprintf("+1206%03d%04d", 300+round, i), to[i%2], story(i)))
 		}
 		return simulated.PlayMany(t.Context(), calls, n, nil)
 	}
@@ -216,16 +222,21 @@ func TestApartSurvivesKills(t *testing.T) {
 	note := func(results []simulated.CallResult) {
 		for i, r := range results {
 			ids = append(ids, r.CallSID)
-			tenantOf[r.CallSID] = []events.Settings{a, b}[i%2]
+			tenantOf[r.CallSID] = []events.Settings{a, b}[i%n%2]
 		}
 	}
 
 	t.Run("conversation", func(t *testing.T) {
-		stop := x.killing(800*time.Millisecond, "conversation-1", "conversation-2")
-		behind := x.killing(900*time.Millisecond, "summarizer-1", "summarizer-2", "profiler-1", "profiler-2", "notifier-1", "notifier-2")
-		results := play(1)
-		killed := stop()
-		t.Logf("%d calls, conversation killed %d times, the others %d times", n, killed, behind())
+		var killed, others atomic.Int64
+		stop := x.killing(800*time.Millisecond, &killed, "conversation-1", "conversation-2")
+		stopOthers := x.killing(900*time.Millisecond, &others, "summarizer-1", "summarizer-2", "profiler-1", "profiler-2", "notifier-1", "notifier-2")
+		var results []simulated.CallResult
+		for round := 0; int(killed.Load()) < kills; round++ {
+			results = append(results, play(round)...)
+		}
+		stop()
+		stopOthers()
+		t.Logf("%d calls, %d at a time, conversation killed %d times, the others %d times", len(results), n, killed.Load(), others.Load())
 		note(results)
 		var waits []time.Duration
 		for i, r := range results {
@@ -233,7 +244,7 @@ func TestApartSurvivesKills(t *testing.T) {
 				t.Errorf("call %d: %v", i, r.Err)
 			}
 			for k, turn := range r.Turns {
-				want := calm[fmt.Sprint(i%2, i%5)][k].Heard
+				want := calm[fmt.Sprint(i%n%2, i%n%5)][k].Heard
 				if strings.Join(strings.Fields(turn.Heard), " ") != strings.Join(strings.Fields(want), " ") {
 					t.Errorf("call %d turn %d:\nheard %q\nwant  %q", i, k+1, turn.Heard, want)
 				}
@@ -244,9 +255,13 @@ func TestApartSurvivesKills(t *testing.T) {
 		t.Logf("longest wait for the next word in a turn: p50 %v, p95 %v, max %v", waits[len(waits)/2], waits[len(waits)*95/100], waits[len(waits)-1])
 	})
 	t.Run("ingress", func(t *testing.T) {
-		stop := x.killing(1500*time.Millisecond, "ingress-1", "ingress-2")
-		results := play(2)
-		t.Logf("%d calls, ingress killed %d times", n, stop())
+		var killed atomic.Int64
+		// Whoever has lost more than five sockets is given to a person: the more
+		// calls, the longer all of them take.
+		stop := x.killing(700*time.Millisecond+time.Duration(n)*20*time.Millisecond, &killed, "ingress-1", "ingress-2")
+		results := play(100)
+		stop()
+		t.Logf("%d calls, ingress killed %d times", n, killed.Load())
 		note(results)
 		again := 0
 		for i, r := range results {

@@ -476,12 +476,13 @@ type stored struct {
 	inherited bool
 }
 
-// inherit says where a call begins that others owned before: what they stated
-// last may arrive among our facts, so that we never know all of them.
-func (s *stored) inherit(from uint64) {
+// inherit takes over what is known of a call that others owned before. What
+// they stated last may still arrive among our facts, so that none after the
+// newest inherited one are known.
+func (s *stored) inherit(from uint64, seqs []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.from, s.seqs, s.inherited = from, nil, true
+	s.from, s.seqs, s.inherited = from, seqs, true
 }
 
 func (s *stored) add(seq uint64) {

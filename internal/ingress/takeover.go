@@ -122,11 +122,15 @@ func (c *call) rebuild(ctx context.Context, entry bus.CallEntry) error {
 	if err != nil {
 		return err
 	}
-	c.facts.inherit(entry.FirstSeq)
+	var seqs []uint64
 	for _, e := range past {
-		c.seq = max(c.seq, e.CallSeq)
+		if e.CallSeq > 0 {
+			c.seq = max(c.seq, e.CallSeq)
+			seqs = append(seqs, e.Seq)
+		}
 		c.replay(e)
 	}
+	c.facts.inherit(entry.FirstSeq, seqs)
 	// What the former owner said last may not have been written down.
 	if entry.Turn > 0 && c.ans != nil && c.ans.turn == entry.Turn && !c.ans.settled {
 		c.ans.said.WriteString(entry.Said)
