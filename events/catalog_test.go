@@ -83,28 +83,51 @@ func TestSchemasNameTheFieldsOfTheFacts(t *testing.T) {
 			t.Errorf("%s has no schema: %v", f.Name(), err)
 			continue
 		}
-		var s struct {
-			Title      string         `json:"title"`
-			Properties map[string]any `json:"properties"`
-		}
+		var s object
 		if err := json.Unmarshal(raw, &s); err != nil {
 			t.Fatal(err)
 		}
 		if s.Title != events.Type(f.Name()) {
 			t.Errorf("%s: title is %q", f.Name(), s.Title)
 		}
-		var names []string
-		for i := range reflect.TypeOf(f).NumField() {
-			name, _, _ := strings.Cut(reflect.TypeOf(f).Field(i).Tag.Get("json"), ",")
-			names = append(names, name)
-			if _, ok := s.Properties[name]; !ok {
-				t.Errorf("%s: schema has no %q", f.Name(), name)
-			}
+		sameFields(t, f.Name(), reflect.TypeOf(f), s)
+	}
+}
+
+// object is what these tests read of a schema.
+type object struct {
+	Title      string            `json:"title"`
+	Required   []string          `json:"required"`
+	Properties map[string]object `json:"properties"`
+	Items      *object           `json:"items"`
+}
+
+// sameFields compares a struct, and those in it, with the schema of an object.
+func sameFields(t *testing.T, at string, typ reflect.Type, s object) {
+	t.Helper()
+	names := map[string]bool{}
+	for i := range typ.NumField() {
+		name, opts, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+		names[name] = true
+		inner, ok := s.Properties[name]
+		if !ok {
+			t.Errorf("%s: schema has no %q", at, name)
+			continue
 		}
-		for name := range s.Properties {
-			if !slices.Contains(names, name) {
-				t.Errorf("%s: schema has %q and Go has not", f.Name(), name)
-			}
+		if got, want := slices.Contains(s.Required, name), opts != "omitempty"; got != want {
+			t.Errorf("%s.%s: required by Go %v, by the schema %v", at, name, want, got)
+		}
+		of := typ.Field(i).Type
+		if of.Kind() == reflect.Slice && inner.Items != nil {
+			of, inner = of.Elem(), *inner.Items
+		}
+		if of.Kind() == reflect.Struct && of != reflect.TypeFor[time.Time]() {
+			sameFields(t, at+"."+name, of, inner)
+		}
+	}
+	for name := range s.Properties {
+		if !names[name] {
+			t.Errorf("%s: schema has %q and Go has not", at, name)
 		}
 	}
 }
@@ -158,6 +181,48 @@ func TestIDsStayWhatTheyAre(t *testing.T) {
 	e.Tenant = 0
 	if e.Check() == nil {
 		t.Error("no tenant passes")
+	}
+}
+
+// The id of every example stays what it is: were one derived otherwise, facts
+// of the past would be published again as new ones.
+func TestIDsOfAllFactsStayWhatTheyAre(t *testing.T) {
+	file := filepath.Join("testdata", "ids.json")
+	want := map[string]string{}
+	raw, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(raw, &want)
+	}
+	if err != nil && !*update {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 3, 4, 5, 6, 7, 8000, time.UTC)
+	added := false
+	for _, f := range events.Catalog {
+		v := reflect.New(reflect.TypeOf(f))
+		raw, err := os.ReadFile(golden(f.Name()))
+		if err == nil {
+			err = json.Unmarshal(raw, v.Interface())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := events.New(7, "CA0123456789abcdef0123456789abcdef", at, v.Elem().Interface().(events.Fact))
+		if _, ok := want[f.Name()]; !ok && *update {
+			want[f.Name()], added = e.ID, true
+		}
+		if want[f.Name()] != e.ID {
+			t.Errorf("%s: id = %s, want %q", f.Name(), e.ID, want[f.Name()])
+		}
+	}
+	if added {
+		raw, err := json.MarshalIndent(want, "", "  ")
+		if err == nil {
+			err = os.WriteFile(file, append(raw, '\n'), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

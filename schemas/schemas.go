@@ -1,5 +1,7 @@
 // Package schemas embeds one JSON Schema per fact, named after it. They are the
-// contract for whoever reads events and does not write Go.
+// contract for whoever reads events and does not write Go. Objects stay open,
+// since version 1 of a fact grows by optional fields, and enums hold only what
+// the contract closes for good: a reader refuses what its enum does not list.
 package schemas
 
 import "embed"

@@ -26,15 +26,23 @@ type Move struct {
 	At                       time.Time
 }
 
+// Correction is a field set right by someone.
+type Correction struct {
+	Event, Field, Value, By string // Value empty: the field is to be empty
+	At                      time.Time
+}
+
 // Known is one field of a profile and where it comes from.
 type Known struct {
-	Value    string    `json:"value"`
-	Call     string    `json:"call_id"`
+	Value    string    `json:"value"`           // of a list: all items, with commas
+	Items    []string  `json:"items,omitempty"` // of a list, in the order they were first said
+	Call     string    `json:"call_id"`         // the latest that said so; empty where By set it
 	Turn     int       `json:"turn"`
 	Evidence string    `json:"evidence"`
 	At       time.Time `json:"said_at"`
 	Stated   bool      `json:"stated"`
-	Previous string    `json:"previous,omitempty"`
+	Previous string    `json:"previous,omitempty"` // the value before
+	By       string    `json:"by,omitempty"`       // who corrected it
 }
 
 // Memory is a finding that no field of the template holds.
@@ -79,28 +87,39 @@ type Caller struct {
 	Lead        []Stage // oldest first; the last is where it stands
 }
 
+// Input is everything known about one caller, in any order and as often as it
+// may have come.
+type Input struct {
+	Calls       []Call
+	Moves       []Move
+	Corrections []Correction
+	Template    func(id string) (events.Template, bool)
+}
+
 // Fold makes a caller out of what calls and people said, whatever order it
 // arrived in and however often: calls count by when they began, then by id.
-func Fold(calls []Call, moves []Move, template func(id string) (events.Template, bool)) Caller {
-	calls = slices.Clone(calls)
-	slices.SortFunc(calls, func(a, b Call) int {
-		return cmp.Or(a.Fact.StartedAt.Compare(b.Fact.StartedAt), strings.Compare(a.ID, b.ID), cmp.Compare(a.Fact.Revision, b.Fact.Revision))
-	})
-	// Of one call the latest revision counts.
-	calls = slices.CompactFunc(calls, func(a, b Call) bool { return a.ID == b.ID && a.Fact.Revision == b.Fact.Revision })
+// Without a call there is no caller yet.
+func Fold(in Input) Caller {
+	calls := counted(in.Calls)
 	c := Caller{Fields: map[string]Known{}, Calls: len(calls)}
 	if len(calls) == 0 {
 		return c
 	}
-	c.First, c.Last = calls[0].Fact.StartedAt, calls[0].Fact.StartedAt
-	sums := map[string]*Average{}
+	c.First, c.Last = calls[0].Fact.StartedAt.UTC(), calls[len(calls)-1].Fact.StartedAt.UTC()
 	for _, call := range calls {
-		c.Last = call.Fact.StartedAt
 		if call.Fact.Template != "" {
 			c.Template = call.Fact.Template
 		}
+	}
+	t, known := in.Template(c.Template)
+	lists := map[string]bool{}
+	for _, f := range t.Fields {
+		lists[f.Path] = strings.HasPrefix(f.Type, "array[")
+	}
+	sums := map[string]*Average{}
+	for _, call := range calls {
 		for i, f := range call.Fact.Findings {
-			c.learn(call, i, f)
+			c.learn(call, i, f, lists[f.Field])
 		}
 		for _, m := range call.Fact.Style {
 			c.Metrics = append(c.Metrics, Metric{call.ID, m.Metric, m.Micros})
@@ -111,18 +130,32 @@ func Fold(calls []Call, moves []Move, template func(id string) (events.Template,
 		c.Averages = append(c.Averages, *a)
 	}
 	slices.SortFunc(c.Averages, func(a, b Average) int { return strings.Compare(a.Metric, b.Metric) })
+	c.correct(in.Corrections, lists)
 	c.Name = c.Fields["personal.name"].Value
-	if t, ok := template(c.Template); ok {
+	if known {
 		c.QuickBio = bio(t.BioFormat, c)
 	}
-	c.Lead = lead(calls, moves)
+	c.Lead = lead(calls, in.Moves)
 	return c
 }
 
-// learn takes one finding: the latest stated value wins, and what is only
-// implied never replaces what was stated.
-func (c *Caller) learn(call Call, i int, f events.Finding) {
-	at := call.Fact.StartedAt
+// counted are the calls in order, each once, in its latest revision.
+func counted(calls []Call) []Call {
+	calls = slices.Clone(calls)
+	slices.SortFunc(calls, func(a, b Call) int {
+		return cmp.Or(strings.Compare(a.ID, b.ID), cmp.Compare(b.Fact.Revision, a.Fact.Revision))
+	})
+	calls = slices.CompactFunc(calls, func(a, b Call) bool { return a.ID == b.ID })
+	slices.SortFunc(calls, func(a, b Call) int {
+		return cmp.Or(a.Fact.StartedAt.Compare(b.Fact.StartedAt), strings.Compare(a.ID, b.ID))
+	})
+	return calls
+}
+
+// learn takes one finding: the latest stated value wins, what is only implied
+// never replaces what was stated, and lists grow.
+func (c *Caller) learn(call Call, i int, f events.Finding, list bool) {
+	at := call.Fact.StartedAt.UTC()
 	if key, ok := strings.CutPrefix(f.Field, "memory."); ok {
 		c.Memories = append(c.Memories, Memory{
 			ID:  events.Derive("memory", call.ID, strconv.Itoa(call.Fact.Revision), strconv.Itoa(i)),
@@ -132,11 +165,23 @@ func (c *Caller) learn(call Call, i int, f events.Finding) {
 	}
 	old, have := c.Fields[f.Field]
 	k := Known{Value: f.Value, Call: call.ID, Turn: f.Turn, Evidence: f.Evidence, At: at, Stated: f.Confidence == "stated"}
+	if list {
+		if slices.ContainsFunc(old.Items, func(v string) bool { return strings.EqualFold(v, f.Value) }) {
+			return
+		}
+		k.Items = append(slices.Clone(old.Items), f.Value)
+		k.Value, k.Previous = strings.Join(k.Items, ", "), old.Value
+		c.Fields[f.Field] = k
+		return
+	}
 	switch {
 	case have && old.Stated && !k.Stated:
 		return
 	case have && strings.EqualFold(old.Value, k.Value):
-		return
+		if old.Stated || !k.Stated {
+			return
+		}
+		k.Previous = old.Previous // what was implied is now stated
 	case have && f.Field == "personal.name" && within(k.Value, old.Value):
 		return // "Ann" does not replace "Ann Lee"
 	case have:
@@ -145,15 +190,28 @@ func (c *Caller) learn(call Call, i int, f events.Finding) {
 	c.Fields[f.Field] = k
 }
 
-// within reports whether every word of short is a word of long.
-func within(short, long string) bool {
-	words := strings.Fields(fold(long))
-	for _, w := range strings.Fields(fold(short)) {
-		if !slices.Contains(words, w) {
-			return false
+// correct puts what people set right over what calls said, before and after.
+func (c *Caller) correct(all []Correction, lists map[string]bool) {
+	all = slices.Clone(all)
+	slices.SortFunc(all, func(a, b Correction) int { return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Event, b.Event)) })
+	all = slices.CompactFunc(all, func(a, b Correction) bool { return a.Event == b.Event })
+	before := map[string]string{}
+	for _, x := range all {
+		if _, ok := before[x.Field]; !ok {
+			before[x.Field] = c.Fields[x.Field].Value // the calls' word
 		}
+		k := Known{Value: x.Value, At: x.At.UTC(), Stated: true, By: x.By, Previous: before[x.Field]}
+		if lists[x.Field] {
+			k.Items = items(x.Value)
+			k.Value = strings.Join(k.Items, ", ")
+		}
+		before[x.Field] = k.Value
+		if k.Value == "" {
+			delete(c.Fields, x.Field)
+			continue
+		}
+		c.Fields[x.Field] = k
 	}
-	return true
 }
 
 func measure(sums map[string]*Average, m events.Measure) {
@@ -274,10 +332,10 @@ func lead(calls []Call, moves []Move) []Stage {
 	for _, s := range steps {
 		next := s.stage
 		if s.by == "calls" {
-			if rank(next) < 0 {
-				next = events.Stages[min(s.nth, 1)]
+			if least := min(s.nth, 1); rank(next) < least {
+				next = events.Stages[least] // a second call is a follow-up at least
 			}
-			if r, have := rank(next), rank(now()); r <= have && !(have == lost && r > 0 && s.stage != "") {
+			if r, have := rank(next), rank(now()); r <= have && !(have == lost && rank(s.stage) > 0) {
 				continue
 			}
 		}

@@ -101,18 +101,18 @@ func template(string) (events.Template, bool) {
 // Whatever order calls arrive in, and however often, the profile is the same.
 func TestFoldDoesNotDependOnArrival(t *testing.T) {
 	moves := []profile.Move{{Event: "m1", Stage: "Underwriting", By: "staff:1", At: time.Date(2026, 1, 3, 13, 0, 0, 0, time.UTC)}}
-	want := profile.Fold(calls(), moves, template)
+	want := profile.Fold(profile.Input{Calls: calls(), Moves: moves, Template: template})
 	for i := range 200 {
 		in := append(calls(), calls()[i%3])
 		rand.New(rand.NewPCG(uint64(i), 1)).Shuffle(len(in), func(a, b int) { in[a], in[b] = in[b], in[a] })
-		if got := profile.Fold(in, append(moves, moves...), template); !reflect.DeepEqual(got, want) {
+		if got := profile.Fold(profile.Input{Calls: in, Moves: append(moves, moves...), Template: template}); !reflect.DeepEqual(got, want) {
 			t.Fatalf("shuffle %d:\n got %+v\nwant %+v", i, got, want)
 		}
 	}
 }
 
 func TestFoldKeepsWhatWasStated(t *testing.T) {
-	c := profile.Fold(calls(), nil, template)
+	c := profile.Fold(profile.Input{Calls: calls(), Template: template})
 	if c.Name != "Omar Reyes" {
 		t.Errorf("name = %q: a first name replaced the full one", c.Name)
 	}
@@ -130,7 +130,7 @@ func TestFoldKeepsWhatWasStated(t *testing.T) {
 		t.Errorf("average = %+v", a)
 	}
 	one, sha1 := c.JSON()
-	two, sha2 := profile.Fold(calls(), nil, template).JSON()
+	two, sha2 := profile.Fold(profile.Input{Calls: calls(), Template: template}).JSON()
 	if string(one) != string(two) || sha1 != sha2 {
 		t.Error("the same profile has other bytes")
 	}
@@ -138,7 +138,7 @@ func TestFoldKeepsWhatWasStated(t *testing.T) {
 
 func TestLeadMovesForwardByCallsAndAnywhereByPeople(t *testing.T) {
 	stages := func(moves ...profile.Move) (out []string) {
-		for _, s := range profile.Fold(calls(), moves, template).Lead {
+		for _, s := range profile.Fold(profile.Input{Calls: calls(), Moves: moves, Template: template}).Lead {
 			out = append(out, s.Stage)
 		}
 		return out

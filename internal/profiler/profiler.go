@@ -243,7 +243,7 @@ func (w *worker) refold(p *store.Projection, user string) error {
 	for _, m := range moves {
 		steps = append(steps, profile.Move{Event: m.Event, Stage: m.Stage, By: m.By, Reason: m.Reason, At: m.At})
 	}
-	c := profile.Fold(calls, steps, func(id string) (events.Template, bool) { t, ok := w.templates[id]; return t, ok })
+	c := profile.Fold(profile.Input{Calls: calls, Moves: steps, Template: func(id string) (events.Template, bool) { t, ok := w.templates[id]; return t, ok }})
 	out, err := callerRows(user, c, seq)
 	if err != nil {
 		return err
