@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,8 @@ func serve(t testing.TB, handlers ...http.HandlerFunc) (url string, requests *at
 	t.Helper()
 	requests = &atomic.Int64{}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // only then does the server notice that the client has gone
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		handlers[min(int(requests.Add(1)), len(handlers))-1](w, r)
 	}))
 	t.Cleanup(srv.Close)
