@@ -104,7 +104,7 @@ func (l lean) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	early, err := rw.Reader.Peek(rw.Reader.Buffered()) // came with the request
+	early, err := rw.Peek(rw.Reader.Buffered()) // came with the request
 	if err != nil {
 		return nil, nil, err
 	}
