@@ -108,8 +108,11 @@ func (l lean) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	in := io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn)
-	return conn, bufio.NewReadWriter(bufio.NewReaderSize(in, frameBuffer), bufio.NewWriterSize(conn, frameBuffer)), nil
+	in := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn), max(frameBuffer, len(early)))
+	if _, err := in.Peek(len(early)); err != nil { // who accepts the socket takes over what is buffered, and no more
+		return nil, nil, err
+	}
+	return conn, bufio.NewReadWriter(in, bufio.NewWriterSize(conn, frameBuffer)), nil
 }
 
 // setup reads the first frame, which says whose socket this is.
