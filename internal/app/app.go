@@ -44,10 +44,14 @@ type Platform struct {
 	Metrics *prometheus.Registry
 
 	health *health
+	began  time.Time
 }
 
 // Ready says that a worker can do its work now.
-func (p *Platform) Ready(worker string) { p.health.ready(worker) }
+func (p *Platform) Ready(worker string) {
+	p.health.ready(worker)
+	p.Log.Info("ready", zap.String("worker", worker), zap.Duration("after", time.Since(p.began)))
+}
 
 // Worker runs until ctx ends, finishes what it has taken, and returns. An
 // error stops the process.
@@ -147,6 +151,7 @@ const ballast = 64 << 20 // bytes
 // Run is a process: it returns when ctx has ended and everything is shut down,
 // or with the first error.
 func Run(ctx context.Context, o Options) error {
+	began := time.Now()
 	spareProcessors()
 	untouched := make([]byte, ballast)
 	defer runtime.KeepAlive(untouched)
@@ -166,7 +171,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	p := &Platform{
 		Config: cfg, Log: log, Mux: http.NewServeMux(), Metrics: prometheus.NewRegistry(),
-		health: newHealth(o.Workers),
+		health: newHealth(o.Workers), began: began,
 	}
 	p.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// What is opened is closed in reverse, after the workers.
