@@ -96,11 +96,13 @@ func (p *Projection) Answered(e events.Event) {
 		e.Call, e.Time, int64(e.Seq))
 }
 
-// Ended writes what call.ended says.
+// Ended writes what call.ended says. Of the call's beginning it is the only
+// word when call.received did not come, or has not yet.
 func (p *Projection) Ended(e events.Event, f events.CallEnded) {
 	p.do(`INSERT INTO calls AS c (customer_id, call_id, user_id, called, received_at, ended_at, seconds, reason, turns, transferred_to, seq)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-		ON CONFLICT (customer_id, call_id) DO UPDATE SET ended_at = excluded.ended_at, seconds = excluded.seconds,
+		ON CONFLICT (customer_id, call_id) DO UPDATE SET user_id = coalesce(c.user_id, excluded.user_id), called = coalesce(c.called, excluded.called),
+			received_at = coalesce(c.received_at, excluded.received_at), ended_at = excluded.ended_at, seconds = excluded.seconds,
 			reason = excluded.reason, turns = excluded.turns, transferred_to = excluded.transferred_to, seq = greatest(c.seq, excluded.seq)`,
 		e.Call, f.From, f.To, f.StartedAt, f.EndedAt, f.Seconds, f.Reason, f.Turns, f.Transferred, int64(e.Seq))
 	p.usage(f.StartedAt, 1, int64(f.Seconds), int64(f.Turns), 0)
@@ -257,7 +259,7 @@ type AverageRow struct {
 	N, Sum, Min, Max int64 // micros
 }
 
-// LeadRow is where a caller stands.
+// LeadRow is where a caller stands; without a Stage, nowhere yet.
 type LeadRow struct {
 	Stage        string
 	Since, First time.Time
@@ -299,6 +301,10 @@ func (p *Projection) SaveCaller(rows CallerRows) {
 			user, a.Metric, a.N, a.Sum, a.Min, a.Max)
 	}
 	l := rows.Lead
+	if l.Stage == "" {
+		p.do(`DELETE FROM leads WHERE customer_id = $1 AND user_id = $2`, user)
+		return
+	}
 	p.do(`INSERT INTO leads (customer_id, user_id, stage, since, first_at, history, seq) VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (customer_id, user_id) DO UPDATE SET stage = excluded.stage, since = excluded.since, first_at = excluded.first_at,
 			history = excluded.history, seq = excluded.seq`,
