@@ -49,11 +49,12 @@ func (t *Tenant) ClaimExtraction(ctx context.Context, call, key, by string, leas
 		call, key, by, lease)
 }
 
-// SaveExtraction keeps the result of a claimed derivation, a JSON document;
-// ErrNotFound when it was never claimed.
+// SaveExtraction keeps the result of a claimed derivation, a JSON document. The
+// first one stays, so that everybody tells the same: ErrNotFound when there is
+// no claim without a result.
 func (t *Tenant) SaveExtraction(ctx context.Context, call, key string, result []byte) error {
 	return t.begin(ctx, func(q tx) error {
-		n, err := q.exec(ctx, `UPDATE extractions SET result = $4 WHERE customer_id = $1 AND call_id = $2 AND key = $3`, call, key, result)
+		n, err := q.exec(ctx, `UPDATE extractions SET result = $4 WHERE customer_id = $1 AND call_id = $2 AND key = $3 AND result IS NULL`, call, key, result)
 		if err == nil && n == 0 {
 			return ErrNotFound
 		}
