@@ -231,3 +231,130 @@ func TestTemplatesAreThoseOfTheIndustries(t *testing.T) {
 		}
 	}
 }
+
+// A number given up is free for the next, the last one too.
+func TestNumbersGivenUpCanBeClaimed(t *testing.T) {
+	t.Parallel()
+	for name, keep := range map[string]func(numbers []string) []string{
+		"all of them":           func([]string) []string { return nil },
+		"all, in an empty list": func([]string) []string { return []string{} },
+		"one of two":            func(n []string) []string { return n[1:] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first := []string{fmt.Sprintf("+1206556%04d", number.Add(1)), fmt.Sprintf("+1206556%04d", number.Add(1))}
+			s, _, err := shared.CreateCustomer(t.Context(), events.Settings{Name: name, Numbers: first})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := shared.CreateCustomer(t.Context(), events.Settings{Name: "early", Numbers: first[:1]}); !errors.Is(err, store.ErrNumberTaken) {
+				t.Errorf("a number still held: %v", err)
+			}
+			if _, _, err := shared.UpdateSettings(t.Context(), s.Tenant, func(x *events.Settings) error { x.Numbers = keep(first); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := shared.CreateCustomer(t.Context(), events.Settings{Name: "next", Numbers: first[:1]}); err != nil {
+				t.Errorf("a number given up: %v", err)
+			}
+			if _, _, err := shared.UpdateSettings(t.Context(), s.Tenant, func(x *events.Settings) error { x.Numbers = first; return nil }); !errors.Is(err, store.ErrNumberTaken) {
+				t.Errorf("a number given away: %v", err)
+			}
+		})
+	}
+}
+
+// Of two who want the same numbers at once one gets them all, in whatever
+// order each names them, and the other hears why not.
+func TestNumbersWantedAtOnceGoToOne(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		first := []string{fmt.Sprintf("+1206557%04d", number.Add(1)), fmt.Sprintf("+1206557%04d", number.Add(1))}
+		var wg sync.WaitGroup
+		var won, taken atomic.Int64
+		for _, numbers := range [][]string{first, {first[1], first[0]}} {
+			wg.Go(func() {
+				switch _, _, err := shared.CreateCustomer(t.Context(), events.Settings{Name: "both", Numbers: numbers}); {
+				case err == nil:
+					won.Add(1)
+				case errors.Is(err, store.ErrNumberTaken):
+					taken.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if won.Load() != 1 || taken.Load() != 1 {
+			t.Fatalf("%d won, %d were told", won.Load(), taken.Load())
+		}
+	}
+}
+
+func TestSettingsAreUnpublishedUntilMarked(t *testing.T) {
+	t.Parallel()
+	s, _ := customer(t)
+	waiting := func() bool {
+		t.Helper()
+		all, err := shared.Unpublished(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range all {
+			if x.Tenant == s.Tenant {
+				return true
+			}
+		}
+		return false
+	}
+	mark := func(version int64, want bool) {
+		t.Helper()
+		if err := shared.MarkPublished(t.Context(), s.Tenant, version); err != nil {
+			t.Fatal(err)
+		}
+		if waiting() != want {
+			t.Errorf("unpublished after version %d: %v", version, !want)
+		}
+	}
+	if !waiting() {
+		t.Error("new settings count as published")
+	}
+	mark(1, false)
+	if _, _, err := shared.UpdateSettings(t.Context(), s.Tenant, func(x *events.Settings) error { x.Greeting = "hi"; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	mark(1, true)
+	mark(2, false)
+	mark(1, false) // a late word of an earlier version
+	all, err := shared.ListCustomers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range all {
+		if x.Tenant == s.Tenant && x.Greeting != "hi" {
+			t.Errorf("listed as %+v", x)
+		}
+	}
+}
+
+func TestRefusedChangeOfSettingsChangesNothing(t *testing.T) {
+	t.Parallel()
+	s, _ := customer(t)
+	no := errors.New("no")
+	if _, _, err := shared.UpdateSettings(t.Context(), s.Tenant, func(x *events.Settings) error { x.Name = "other"; x.Numbers = nil; return no }); !errors.Is(err, no) {
+		t.Errorf("%v", err)
+	}
+	if now, err := shared.Settings(t.Context(), s.Tenant); err != nil || now.Name != s.Name || now.Version != 1 {
+		t.Errorf("%+v, %v", now, err)
+	}
+	before, after, err := shared.UpdateSettings(t.Context(), s.Tenant, func(x *events.Settings) error { x.Numbers[0] = "+12065579999"; return nil })
+	if err != nil || before.Numbers[0] != s.Numbers[0] || after.Numbers[0] != "+12065579999" {
+		t.Errorf("the change shows in what was before: %v, %v, %v", before.Numbers, after.Numbers, err)
+	}
+}
+
+func TestUnknownTemplateIsNotFound(t *testing.T) {
+	t.Parallel()
+	if _, err := shared.Template(t.Context(), "nothing_v1"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+}
