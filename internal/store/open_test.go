@@ -241,3 +241,15 @@ func TestBadAddressesAreRefusedWithoutTheirPassword(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Whoever may not migrate is told so, and nothing is half done.
+func TestMigrateAsTheApplicationIsRefused(t *testing.T) {
+	t.Parallel()
+	app, adm := database(t, "refused")
+	if err := store.Migrate(t.Context(), app, ""); err == nil || !strings.HasPrefix(err.Error(), "migrate: ") {
+		t.Errorf("%v", err)
+	}
+	if err := store.Migrate(t.Context(), adm, ""); err != nil {
+		t.Errorf("the administrator: %v", err)
+	}
+}

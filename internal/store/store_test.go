@@ -358,3 +358,14 @@ func TestUnknownTemplateIsNotFound(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestUnknownStatusIsRefused(t *testing.T) {
+	t.Parallel()
+	s, _ := customer(t)
+	for status, ok := range map[string]bool{"suspended": true, "asleep": false} {
+		_, _, err := shared.UpdateSettings(t.Context(), s.Tenant, func(x *events.Settings) error { x.Status = status; return nil })
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", status, err)
+		}
+	}
+}
