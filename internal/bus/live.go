@@ -145,7 +145,7 @@ func (b *Bus) OwnCall(t events.Tenant, call string, o Owner) (release func(), er
 	}
 	// Exactly these verbs: a wildcard would bring back our own asks, and make
 	// this process look like one that answers greetings.
-	msgs := make(chan *nats.Msg, 512)
+	msgs := make(chan *nats.Msg, 128)
 	subs, err := b.subscribe(msgs, "", events.LiveSubject(t, call, events.VerbAnswer), events.LiveSubject(t, call, events.VerbControl))
 	if err != nil {
 		return nil, fmt.Errorf("own call %s: %w", call, err)

@@ -72,7 +72,7 @@ type (
 )
 
 const (
-	inboxSize = 256
+	inboxSize = 64
 	// Twilio announces the end of a call by webhook; these are how long the
 	// line is kept when that announcement does not come.
 	cleanGrace  = 5 * time.Second

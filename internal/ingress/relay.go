@@ -1,8 +1,12 @@
 package ingress
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -61,14 +65,13 @@ func (w *worker) relay(rw http.ResponseWriter, r *http.Request) {
 		w.reject(rw, "relay", "signature")
 		return
 	}
-	conn, err := websocket.Accept(rw, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // no browser: the signature is the check
+	conn, err := websocket.Accept(lean{rw}, r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // no browser: the signature is the check
 	if err != nil {
 		w.metrics.rejected.WithLabelValues("relay", "upgrade").Inc()
 		return
 	}
 	conn.SetReadLimit(twilio.MaxFrame)
 	s := &socket{conn: conn}
-	defer s.close()
 	c, err := w.setup(r.Context(), s)
 	if err != nil {
 		w.metrics.rejected.WithLabelValues("relay", "setup").Inc()
@@ -76,10 +79,40 @@ func (w *worker) relay(rw http.ResponseWriter, r *http.Request) {
 		_ = conn.Close(websocket.StatusPolicyViolation, "no such call")
 		return
 	}
-	err = w.read(c, s)
+	// What the request needed is let go here: the socket may be open for hours.
+	go w.listen(c, s)
+}
+
+// listen hands a socket's frames to its call, and its end.
+func (w *worker) listen(c *call, s *socket) {
+	defer s.close()
+	err := w.read(c, s)
 	status := websocket.CloseStatus(err)
 	clean := status == websocket.StatusNormalClosure || status == websocket.StatusGoingAway || status == websocket.StatusNoStatusRcvd
 	c.post(closed{sock: s, clean: clean})
+}
+
+// lean gives a socket buffers of the size of a frame: there are thousands of
+// sockets, and most are silent most of the time.
+type lean struct{ http.ResponseWriter }
+
+const frameBuffer = 1 << 10 // bytes; larger frames take several reads
+
+// Hijack is http.Hijacker's.
+func (l lean) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(l.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	early, err := rw.Peek(rw.Reader.Buffered()) // came with the request
+	if err != nil {
+		return nil, nil, err
+	}
+	in := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(early)), conn), max(frameBuffer, len(early)))
+	if _, err := in.Peek(len(early)); err != nil { // who accepts the socket takes over what is buffered, and no more
+		return nil, nil, err
+	}
+	return conn, bufio.NewReadWriter(in, bufio.NewWriterSize(conn, frameBuffer)), nil
 }
 
 // setup reads the first frame, which says whose socket this is.

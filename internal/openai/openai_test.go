@@ -258,7 +258,7 @@ func TestServerIsLeftAloneAsLongAsItAsks(t *testing.T) {
 	if waited := time.Since(first); err != nil || r.Text != "Yes." || waited < 250*time.Millisecond {
 		t.Errorf("%+v after %v: %v", r, waited, err)
 	}
-	now := time.Now()
+	now := time.Now().Truncate(time.Second)
 	for v, want := range map[string]time.Duration{
 		"": 0, "2": 2 * time.Second, "0.5": 500 * time.Millisecond, "-1": 0, "soon": 0,
 		now.Add(time.Minute).UTC().Format(http.TimeFormat): time.Minute,
@@ -391,8 +391,10 @@ func TestRequestsAreOnesTheServerAccepts(t *testing.T) {
 	})
 	c := client(url)
 	msgs := []Message{
-		{Role: "system", Text: "s"}, {Role: "user"},
-		{Role: "assistant", ToolCalls: []ToolCall{{ID: "a", Name: "x"}}}, {Role: "tool", ToolCallID: "a"},
+		{Role: "system", Text: "s"},
+		{Role: "user"},
+		{Role: "assistant", ToolCalls: []ToolCall{{ID: "a", Name: "x"}}},
+		{Role: "tool", ToolCallID: "a"},
 	}
 	tools := []Tool{{Name: "x", Description: "d", Parameters: json.RawMessage(`{"type":"object"}`)}}
 	if _, err := c.Stream(t.Context(), msgs, tools, func(string) error { return nil }); err != nil {
@@ -448,9 +450,11 @@ func TestDocumentIsWholeOrAnError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var got map[string]any
+			var format atomic.Value
 			url, requests := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				var got map[string]any
 				_ = json.NewDecoder(r.Body).Decode(&got)
+				format.Store(got["response_format"])
 				tc.answer(w, r)
 			})
 			r, err := client(url).JSON(t.Context(), "s", "u", "shape", json.RawMessage(`{"type":"object"}`))
@@ -460,7 +464,7 @@ func TestDocumentIsWholeOrAnError(t *testing.T) {
 			if tc.kind == "" && (r.Text != `{"a":1}` || r.Usage != (Usage{5, 2}) || r.Model != "m-1") {
 				t.Errorf("%+v", r)
 			}
-			if raw, _ := json.Marshal(got["response_format"]); string(raw) != `{"json_schema":{"name":"shape","schema":{"type":"object"},"strict":true},"type":"json_schema"}` {
+			if raw, _ := json.Marshal(format.Load()); string(raw) != `{"json_schema":{"name":"shape","schema":{"type":"object"},"strict":true},"type":"json_schema"}` {
 				t.Errorf("asked for %s", raw)
 			}
 		})

@@ -133,7 +133,7 @@ func wordsOf(text string) said {
 }
 
 func (s said) has(w string) bool {
-	return s.stems[stem(w)] || len(w) > 2 && slices.ContainsFunc(s.spelled, func(run string) bool { return strings.Contains(run, w) })
+	return s.stems[stem(w)] || len(w) > 1 && slices.ContainsFunc(s.spelled, func(run string) bool { return strings.Contains(run, w) })
 }
 
 var stemNumbers = map[string]string{"one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12"}

@@ -166,3 +166,55 @@ func TestMeasuresNeedThreeTurns(t *testing.T) {
 		}
 	}
 }
+
+func TestFoldTakesTheLatestRevisionOfACall(t *testing.T) {
+	first, second := calls()[0], calls()[0]
+	second.Fact.Revision = 1
+	second.Fact.Findings = []events.Finding{{Turn: 1, Evidence: "Tesla", Subject: "caller", Field: "policies.auto_1.make", Value: "Tesla", Confidence: "stated"}}
+	for name, in := range map[string][]profile.Call{"in order": {first, second}, "the other way round": {second, first}} {
+		c := profile.Fold(profile.Input{Calls: in, Template: template})
+		if c.Calls != 1 || c.Fields["policies.auto_1.make"].Value != "Tesla" || c.Name != "" || len(c.Memories) != 0 {
+			t.Errorf("%s: %d calls, %+v, %d memories", name, c.Calls, c.Fields, len(c.Memories))
+		}
+	}
+}
+
+func TestFoldLetsListsGrow(t *testing.T) {
+	lists := func(string) (events.Template, bool) {
+		return events.Template{ID: "t", Fields: []events.Field{{Path: "search.areas", Type: "array[text]"}}}, true
+	}
+	call := func(id string, day int, areas ...string) profile.Call {
+		c := profile.Call{ID: id, Fact: events.CallSummarized{Template: "t", StartedAt: time.Date(2026, 1, day, 0, 0, 0, 0, time.UTC)}}
+		for _, a := range areas {
+			c.Fact.Findings = append(c.Fact.Findings, events.Finding{Field: "search.areas", Value: a, Subject: "caller", Confidence: "stated", Turn: 1, Evidence: a})
+		}
+		return c
+	}
+	k := profile.Fold(profile.Input{Calls: []profile.Call{call("B", 2, "Elm Grove", "oak park"), call("A", 1, "Oak Park")}, Template: lists}).Fields["search.areas"]
+	if !slices.Equal(k.Items, []string{"Oak Park", "Elm Grove"}) || k.Value != "Oak Park, Elm Grove" || k.Previous != "Oak Park" || k.Call != "B" {
+		t.Errorf("%+v", k)
+	}
+}
+
+func TestCorrectionsOutrankWhatCallsSay(t *testing.T) {
+	at := func(d int) time.Time { return time.Date(2026, 1, d, 18, 0, 0, 0, time.UTC) }
+	const field = "policies.auto_1.make"
+	right := profile.Correction{Event: "e1", Field: field, Value: "Subaru", By: "staff:1", At: at(2)} // and call C says Volvo on the 3rd
+	for name, tc := range map[string]struct {
+		corrections     []profile.Correction
+		value, previous string
+	}{
+		"before and after":         {[]profile.Correction{right}, "Subaru", "Volvo"},
+		"the same one twice":       {[]profile.Correction{right, right}, "Subaru", "Volvo"},
+		"by the latest of several": {[]profile.Correction{{Event: "e2", Field: field, Value: "Kia", By: "staff:2", At: at(3)}, right}, "Kia", "Subaru"},
+		"empty is empty":           {[]profile.Correction{right, {Event: "e3", Field: field, By: "staff:1", At: at(4)}}, "", ""},
+		"empty, then right":        {[]profile.Correction{{Event: "e3", Field: field, By: "staff:1", At: at(1)}, right}, "Subaru", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k, ok := profile.Fold(profile.Input{Calls: calls(), Corrections: tc.corrections, Template: template}).Fields[field]
+			if k.Value != tc.value || k.Previous != tc.previous || ok != (tc.value != "") || ok && (k.By == "" || k.Call != "" || !k.Stated) {
+				t.Errorf("%+v (%v)", k, ok)
+			}
+		})
+	}
+}

@@ -1,0 +1,218 @@
+package profile
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"neurosphere.ai/neurosphere/events"
+)
+
+// Wednesday, 6 May 2026, late in the evening in Chicago: already Thursday in UTC.
+var asked = gate{GateInput: GateInput{
+	StartedAt: time.Date(2026, 5, 7, 3, 30, 0, 0, time.UTC),
+	Zone:      time.FixedZone("CDT", -5*3600),
+}}
+
+func TestNumbersAreReadAsSaid(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"4,312":                          {"4312"},
+		"about 250k":                     {"250000"},
+		"a 250 K budget":                 {"250000"},
+		"twelve":                         {"12"},
+		"twenty-five":                    {"25"},
+		"two hundred and fifty thousand": {"250000"},
+		"a hundred and twenty":           {"120"},
+		"two and a half":                 {"2.5"},
+		"1.5 million":                    {"1500000"},
+		"twenty nineteen":                {"2019"},
+		"nineteen ninety eight":          {"1998"},
+		"twenty and nineteen":            {"20", "19"},
+		"a 2019 Civic with 3 doors":      {"2019", "3"},
+		"three four":                     {"3", "4"},
+		"one hundred two":                {"102"},
+		"no number":                      nil,
+	} {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			for _, n := range numbersIn(text) {
+				got = append(got, decimal(n))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestDatesAreMeantOnTheDayOfTheCall(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"2026-05-06":                           {"2026-05-06"},
+		"on 3/14/2027":                         {"2027-03-14"},
+		"on 3/14/98":                           {"1998-03-14"},
+		"March 3rd":                            {"2026-03-03"},
+		"the third of March, 2025":             {"2025-03-03"},
+		"January 2":                            {"2026-01-02"},
+		"December 30":                          {"2025-12-30"}, // the nearest
+		"today":                                {"2026-05-06"},
+		"tomorrow":                             {"2026-05-07"},
+		"the day after tomorrow":               {"2026-05-08"},
+		"next Wednesday":                       {"2026-05-13"}, // never today
+		"last Wednesday":                       {"2026-04-29"},
+		"on Thursday":                          {"2026-05-07"},
+		"in two weeks":                         {"2026-05-20"},
+		"three days ago":                       {"2026-05-03"},
+		"a month ago":                          {"2026-04-06"},
+		"between June 1st and June twentieth":  {"2026-06-01", "2026-06-20"},
+		"February 30th":                        nil,
+		"13/45":                                nil,
+		"some day":                             nil,
+		"the twenty-first of August, you know": {"2026-08-21"},
+	} {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			for _, d := range asked.datesIn(text) {
+				got = append(got, d.value("policies.auto_1.renewal_date"))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestValuesHaveOneForm(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		typ, path, value string
+		want             string // empty: refused
+	}{
+		"whole number":                   {"int", "home.beds", "three", "3"},
+		"half a whole number":            {"int", "home.beds", "two and a half", ""},
+		"fraction":                       {"number", "home.baths", "two and a half", "2.5"},
+		"two numbers":                    {"int", "home.beds", "3 or 4", ""},
+		"less than nothing":              {"number", "x", "-5", ""},
+		"beyond reason":                  {"number", "x", "9999999999999", ""},
+		"year":                           {"int", "policies.auto_1.year", "twenty nineteen", "2019"},
+		"year by two digits":             {"int", "policies.auto_1.year", "09", "2009"},
+		"year of the last century":       {"int", "policies.auto_1.year", "98", "1998"},
+		"next year's model":              {"int", "policies.auto_1.year", "2027", "2027"},
+		"year to come":                   {"int", "policies.auto_1.year", "2028", ""},
+		"phone":                          {"phone", "p", "(206) 555-0142", "+12065550142"},
+		"phone in words":                 {"phone", "p", "two oh six five five five oh one four two", "+12065550142"},
+		"phone abroad":                   {"phone", "p", "+44 20 7946 0958", "+442079460958"},
+		"phone without area":             {"phone", "p", "555 0142", ""},
+		"phone too long":                 {"phone", "p", "+1234567890123456", ""},
+		"e-mail spelled":                 {"email", "e", "Ann dot Lee at example dot com", "ann.lee@example.com"},
+		"e-mail without domain":          {"email", "e", "ann at home", ""},
+		"yes":                            {"boolean", "b", "Yes", "true"},
+		"perhaps":                        {"boolean", "b", "perhaps", ""},
+		"enum in other case":             {"enum[Buyer,Seller]", "s", "buyer", "Buyer"},
+		"enum of none":                   {"enum[Buyer,Seller]", "s", "renter", ""},
+		"date":                           {"date", "d", "tomorrow", "2026-05-07"},
+		"birthday without year":          {"date", "personal.birth_date", "May 3rd", "--05-03"},
+		"birthday with year":             {"date", "personal.birth_date", "May 3rd, 1980", "1980-05-03"},
+		"text":                           {"text", "t", "Cedar Street", "Cedar Street"},
+		"text of nothing but signs":      {"text", "t", "—!", ""},
+		"negative amounts spelled ahead": {"number", "x", "about -$5", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, ok := asked.normalise(events.Field{Path: tc.path, Type: tc.typ}, tc.value)
+			switch {
+			case tc.want == "" && ok && len(got) > 0:
+				t.Errorf("%q is let through as %q", tc.value, got)
+			case tc.want != "" && (!ok || len(got) != 1 || got[0] != tc.want):
+				t.Errorf("%q is %q (%v), want %q", tc.value, got, ok, tc.want)
+			}
+		})
+	}
+}
+
+func TestValuesAreWhatTheWordsSay(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		typ, value, quote, turn string
+		want                    bool
+	}{
+		"number in the quote":             {"int", "2019", "a 2019 Honda", "I drive a 2019 Honda", true},
+		"another number in the quote":     {"int", "2018", "a 2019 Honda", "I drive a 2019 Honda, not a 2018", false},
+		"the turn's only number":          {"int", "3", "bedrooms", "three bedrooms please", true},
+		"one of the turn's many numbers":  {"int", "3", "bedrooms", "three bedrooms and 2 baths", false},
+		"phone across the turn":           {"phone", "+12065550142", "206", "it's 206 555 0142", true},
+		"phone never said":                {"phone", "+12065550143", "206", "it's 206 555 0142", false},
+		"date meant":                      {"date", "2026-05-07", "tomorrow", "call me tomorrow", true},
+		"date not meant":                  {"date", "2026-06-07", "tomorrow", "call me tomorrow", false},
+		"true though denied":              {"boolean", "true", "I'm not married", "No, I'm not married", false},
+		"false when denied":               {"boolean", "false", "I'm not married", "No, I'm not married", true},
+		"text of the quote":               {"text", "Cedar Street", "on Cedar Street", "I live on Cedar Street", true},
+		"text completed by the turn":      {"text", "Ann Lee", "my name is Ann", "my name is Ann, last name Lee", true},
+		"text only in the rest":           {"text", "Lee", "my name is Ann", "my name is Ann, last name Lee", false},
+		"one word that was not said":      {"text", "Ann Lee Smith", "Ann Lee", "I am Ann Lee", false},
+		"another form of the word":        {"text", "branches", "a branch fell", "a branch fell on it", true},
+		"spelled letter by letter":        {"text", "Reyes", "R E Y E S", "that's R E Y E S", true},
+		"a policy number spoken in parts": {"text", "PX 48210", "4 8 2 1 0", "P X 4 8 2 1 0", true},
+		"only words that say nothing":     {"text", "the", "banana", "banana", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := asked.backed(events.Field{Path: "x", Type: tc.typ}, tc.value, tc.quote, tc.turn); got != tc.want {
+				t.Errorf("%v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestListsBecomeOneFindingEach(t *testing.T) {
+	t.Parallel()
+	in := GateInput{
+		Turns:  []Turn{{Turn: 1, Role: events.RoleCaller, Text: "We looked at Oak Park, Elm Grove and Cedar."}},
+		Fields: []events.Field{{Path: "search.areas", Type: "array[text]"}},
+	}
+	ok, no := Gate(in, []events.Finding{
+		{Turn: 1, Field: "search.areas", Value: "Oak Park, Elm Grove and Cedar", Evidence: "Oak Park, Elm Grove and Cedar"},
+		{Turn: 1, Field: "search.areas", Value: "cedar", Evidence: "Cedar"},
+		{Turn: 1, Field: "search.areas", Value: "Cedar, Birch", Evidence: "Cedar"},
+	})
+	var got []string
+	for _, f := range ok {
+		got = append(got, f.Value)
+	}
+	if strings.Join(got, "|") != "Oak Park|Elm Grove|Cedar" || len(no) != 1 || no[0].Reason != NotSupported {
+		t.Errorf("%q, refused %+v", got, no)
+	}
+}
+
+// Whatever a model claims, the gate ends with each claim let through or refused
+// for a reason, the same each time, and quotes words of the caller.
+func FuzzGate(f *testing.F) {
+	f.Add("my name is Ann Lee, 206 555 0142, born May 3rd", "Ann Lee", "my name is Ann Lee", "text")
+	f.Add("twenty nineteen point five and a half hundred", "2019", "twenty nineteen", "int")
+	f.Add("tomorrow, in 999 years, 31/31, the thirty first of february", "tomorrow", "tomorrow", "date")
+	f.Add("a at b dot com", "a at b dot com", "a at b dot com", "email")
+	f.Add("a, b and c;;", "a, b and c", "a, b and c", "array[text]")
+	f.Fuzz(func(t *testing.T, text, value, quote, typ string) {
+		in := GateInput{
+			Turns:  []Turn{{Turn: 1, Role: events.RoleCaller, Text: text}, {Turn: 1, Role: events.RoleAgent, Text: "And " + value}},
+			Fields: []events.Field{{Path: "x.year", Type: typ}}, StartedAt: asked.StartedAt,
+		}
+		claim := []events.Finding{{Turn: 1, Field: "x.year", Value: value, Evidence: quote}}
+		ok, no := Gate(in, claim)
+		if len(ok) == 0 && len(no) != 1 || len(ok) > 0 && len(no) != 0 {
+			t.Errorf("%d let through, %d refused", len(ok), len(no))
+		}
+		for _, f := range ok {
+			if f.Turn != 1 || f.Value == "" || !Quoted(in.Turns, f.Evidence) {
+				t.Errorf("let through %+v", f)
+			}
+		}
+		if again, _ := Gate(in, claim); len(again) != len(ok) {
+			t.Error("not the same twice")
+		}
+	})
+}
