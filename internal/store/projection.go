@@ -395,10 +395,12 @@ func (s *Store) LockProjection(ctx context.Context, name string) (lost <-chan st
 	return gone, func() {
 		stop()
 		<-done
-		// Closing the connection is what surely ends the lock.
+		// Closing the connection is what surely ends the lock, but the server
+		// sees it a moment later; whoever comes next need not wait for that.
 		c := conn.Hijack()
 		cctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
+		_, _ = c.Exec(cctx, `SELECT pg_advisory_unlock_all()`)
 		_ = c.Close(cctx)
 	}, true, nil
 }
