@@ -77,7 +77,7 @@ func Run(ctx context.Context, p *app.Platform) error {
 // rows is the store as sending once needs it.
 type rows interface {
 	ClaimText(ctx context.Context, message, recipient, by string, again time.Duration) (store.Claim, error)
-	UnclaimText(ctx context.Context, message string) error
+	UnclaimText(ctx context.Context, message, by string) error
 	TextSent(ctx context.Context, message, sid string) error
 	TextFailed(ctx context.Context, message, code string) error
 	OptedOut(ctx context.Context, number string) (bool, error)
@@ -247,7 +247,7 @@ func (w *worker) send(ctx context.Context, e events.Event, f events.SMSRequested
 		return w.fail(ctx, e, f, t, strconv.Itoa(failed.Code), failed.Reason())
 	case twilio.Busy, twilio.Unauthorised:
 		// Nothing was sent: whoever gets it next may begin afresh.
-		return errors.Join(err, t.UnclaimText(ctx, f.Message))
+		return errors.Join(err, t.UnclaimText(ctx, f.Message, w.name))
 	}
 	return err // not known: the claim stays until Twilio's list can tell
 }

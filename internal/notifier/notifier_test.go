@@ -62,7 +62,7 @@ func (w *world) ClaimText(_ context.Context, _, _, _ string, _ time.Duration) (c
 	return c, err
 }
 
-func (w *world) UnclaimText(context.Context, string) error {
+func (w *world) UnclaimText(context.Context, string, string) error {
 	return w.at(func() { w.state, w.claims = "", 0 })
 }
 

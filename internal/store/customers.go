@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -44,12 +45,15 @@ func (s *Store) CreateCustomer(ctx context.Context, set events.Settings) (events
 	return set, key, err
 }
 
+// claimNumbers makes numbers those of a tenant and gives up its others.
 func claimNumbers(ctx context.Context, q pgx.Tx, t events.Tenant, numbers []string) error {
-	if _, err := q.Exec(ctx, `DELETE FROM phone_numbers WHERE customer_id = $1 AND NOT number = ANY ($2::text[])`, int32(t), numbers); err != nil {
+	// No list at all is NULL, of which nothing is ever true.
+	if _, err := q.Exec(ctx, `DELETE FROM phone_numbers WHERE customer_id = $1 AND NOT number = ANY (coalesce($2::text[], '{}'))`, int32(t), numbers); err != nil {
 		return err
 	}
-	for _, n := range numbers {
-		tag, err := q.Exec(ctx, `
+	// In one order, so that two who claim the same ones do not wait for each other.
+	for _, n := range slices.Sorted(slices.Values(numbers)) {
+		_, err := q.Exec(ctx, `
 			INSERT INTO phone_numbers (number, customer_id)
 			SELECT $2, $1 WHERE NOT EXISTS (SELECT FROM phone_numbers WHERE number = $2 AND customer_id = $1)`, int32(t), n)
 		var pg *pgconn.PgError
@@ -58,7 +62,6 @@ func claimNumbers(ctx context.Context, q pgx.Tx, t events.Tenant, numbers []stri
 		} else if err != nil {
 			return err
 		}
-		_ = tag
 	}
 	return nil
 }
@@ -72,7 +75,8 @@ func newAPIKey(ctx context.Context, q pgx.Tx, t events.Tenant, name string) (str
 	return key, err
 }
 
-// NewAPIKey makes another key for a tenant; it is shown once.
+// NewAPIKey makes another key for a tenant; it is shown once. ErrNotFound when
+// there is no such tenant.
 func (s *Store) NewAPIKey(ctx context.Context, t events.Tenant, name string) (key string, err error) {
 	if _, err := s.Settings(ctx, t); err != nil {
 		return "", err
@@ -135,10 +139,17 @@ func (s *Store) customers(ctx context.Context, sql string) (all []events.Setting
 	return all, err
 }
 
-// MarkPublished notes that a version of a tenant's settings is on the bus.
+// MarkPublished notes that a version of a tenant's settings is on the bus;
+// ErrNotFound when there is no such tenant.
 func (s *Store) MarkPublished(ctx context.Context, t events.Tenant, version int64) error {
+	if !t.Valid() {
+		return events.ErrNoTenant
+	}
 	return s.platform(ctx, func(q pgx.Tx) error {
-		_, err := q.Exec(ctx, `UPDATE customers SET published_version = greatest(published_version, $2) WHERE customer_id = $1`, int32(t), version)
+		tag, err := q.Exec(ctx, `UPDATE customers SET published_version = greatest(published_version, $2) WHERE customer_id = $1`, int32(t), version)
+		if err == nil && tag.RowsAffected() == 0 {
+			return fmt.Errorf("customer %s: %w", t, ErrNotFound)
+		}
 		return err
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -76,11 +77,11 @@ func behind(ctx context.Context, pool *pgxpool.Pool) error {
 	}
 	var applied int
 	err = pool.QueryRow(ctx, `SELECT count(*) FROM `+versionTable+` WHERE version_id > 0 AND is_applied`).Scan(&applied)
-	if err != nil {
-		if c := classify(err); errors.Is(c, ErrUnavailable) {
-			return c
-		}
-		return ErrBehind
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42501") {
+		return ErrBehind // never migrated, or cut off before the table could be read
+	} else if err != nil {
+		return classify(err)
 	}
 	if applied < len(files) {
 		return fmt.Errorf("%w (%d of %d applied)", ErrBehind, applied, len(files))

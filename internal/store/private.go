@@ -1,20 +1,15 @@
 package store
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -25,6 +20,16 @@ import (
 
 // ErrNoPostgres means that this machine has no PostgreSQL server to run.
 var ErrNoPostgres = errors.New("PostgreSQL is not installed: apt-get install postgresql, or brew install postgresql@17, or set DATABASE_URL")
+
+// errEnded is a server that ended before it was ready.
+var errEnded = errors.New("postgres ended at once")
+
+// How long a server may take to be ready, and how long one whose parent was
+// killed may take to write down what it has.
+const (
+	readyWithin = 30 * time.Second
+	goneWithin  = 20 * time.Second
+)
 
 // Private is a PostgreSQL server of our own: reached by a socket in a private
 // folder only, durable, and dead when its parent is.
@@ -37,7 +42,8 @@ type Private struct {
 
 // PrivateOptions are for tests.
 type PrivateOptions struct {
-	Fast bool // trade durability for speed
+	Fast    bool // trade durability for speed
+	Watcher bool // do as on a system where the kernel does not end a child with its parent
 }
 
 // StartPrivate starts the server kept in dir, making it first if need be. log
@@ -65,19 +71,16 @@ func StartPrivateWith(ctx context.Context, dir string, log *zap.Logger, o Privat
 	if dir, err = reachable(dir, as); err != nil {
 		return nil, err
 	}
-	p := &Private{dir: dir, done: make(chan error, 1)}
+	p := &Private{dir: dir}
 	if err := p.prepare(as); err != nil {
-		return nil, err
-	}
-	if err := p.initdb(ctx, bin, as); err != nil {
 		p.unlock()
 		return nil, err
 	}
-	if err := p.start(bin, as, o); err != nil {
+	if err := p.initdb(ctx, bin, as, o); err != nil {
 		p.unlock()
 		return nil, err
 	}
-	if err := p.ready(ctx); err != nil {
+	if err := p.run(ctx, bin, as, o); err != nil {
 		_ = p.Stop()
 		return nil, err
 	}
@@ -104,17 +107,18 @@ func ConnectPrivate(ctx context.Context, dir string) (*Private, bool) {
 }
 
 // DSN logs in as the application's role.
-func (p *Private) DSN() string {
-	return "host=" + p.socket + " user=app_rw dbname=neurosphere sslmode=disable"
-}
+func (p *Private) DSN() string { return p.dsn("app_rw", "neurosphere") }
 
 // AdminDSN logs in as the superuser, for migrations.
-func (p *Private) AdminDSN() string {
-	return "host=" + p.socket + " user=postgres dbname=neurosphere sslmode=disable"
+func (p *Private) AdminDSN() string { return p.dsn("postgres", "neurosphere") }
+
+func (p *Private) dsn(role, database string) string {
+	return "host=" + p.socket + " port=5432 user=" + role + " dbname=" + database + " sslmode=disable"
 }
 
-// Stop ends the server in good order.
+// Stop ends the server in good order. It may be called again.
 func (p *Private) Stop() error {
+	defer p.unlock()
 	if p.cmd == nil {
 		return nil
 	}
@@ -122,174 +126,17 @@ func (p *Private) Stop() error {
 	var err error
 	select {
 	case err = <-p.done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(goneWithin):
 		_ = p.cmd.Process.Kill()
-		err = errors.New("private postgres did not stop in 20 s")
+		err = fmt.Errorf("private postgres did not stop in %v", goneWithin)
 	}
 	p.cmd = nil
-	p.unlock()
 	return err
 }
 
-func (p *Private) unlock() {
-	if p.lock != nil {
-		_ = p.lock.Close()
-		p.lock = nil
-	}
-}
-
-// findPostgres is the folder with the newest initdb and postgres there are.
-func findPostgres(ctx context.Context) (string, error) {
-	dirs := []string{os.Getenv("PG_BIN_DIR")}
-	if dirs[0] == "" {
-		dirs = nil
-		for _, glob := range []string{"/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql*/bin", "/usr/local/opt/postgresql*/bin", "/usr/pgsql-*/bin", "/Applications/Postgres.app/Contents/Versions/*/bin"} {
-			found, _ := filepath.Glob(glob)
-			slices.SortFunc(found, func(a, b string) int { return version(b) - version(a) })
-			dirs = append(dirs, found...)
-		}
-		if out, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
-			dirs = append(dirs, strings.TrimSpace(string(out)))
-		}
-		if path, err := exec.LookPath("postgres"); err == nil {
-			dirs = append(dirs, filepath.Dir(path))
-		}
-	}
-	for _, d := range dirs {
-		if executable(filepath.Join(d, "initdb")) && executable(filepath.Join(d, "postgres")) {
-			return d, nil
-		}
-	}
-	return "", ErrNoPostgres
-}
-
-func executable(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && !info.IsDir() && info.Mode()&0o111 != 0
-}
-
-// version is the last number in a path.
-func version(path string) int {
-	n := 0
-	for _, part := range strings.FieldsFunc(path, func(r rune) bool { return r < '0' || r > '9' }) {
-		n, _ = strconv.Atoi(part)
-	}
-	return n
-}
-
-// serverUser is who the server runs as: PostgreSQL refuses to be root.
-func serverUser() (*syscall.Credential, error) {
-	if os.Geteuid() != 0 {
-		return nil, nil //nolint:nilnil // nobody else: run as we are
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
-		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
-		if err1 == nil && err2 == nil {
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
-		}
-	}
-	return nil, errors.New("PostgreSQL does not run as root, and there is no user postgres or nobody")
-}
-
-func readSocketDir(dir string) string {
-	if raw, err := os.ReadFile(filepath.Join(dir, "socket-dir")); err == nil {
-		return strings.TrimSpace(string(raw))
-	}
-	return filepath.Join(dir, "run")
-}
-
-// prepare makes and locks the folders.
-func (p *Private) prepare(as *syscall.Credential) error {
-	if err := os.MkdirAll(p.dir, 0o711); err != nil { //nolint:gosec // the server, another user, has to pass through
-		return err
-	}
-	f, err := os.OpenFile(filepath.Join(p.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = f.Close()
-		return fmt.Errorf("another process uses the database in %s", p.dir)
-	}
-	p.lock = f
-	p.socket = filepath.Join(p.dir, "run")
-	if len(p.socket) > 90 {
-		// A socket's path is at most 107 bytes.
-		if p.socket, err = os.MkdirTemp("", "nspg"); err != nil {
-			return err
-		}
-	}
-	if err := os.WriteFile(filepath.Join(p.dir, "socket-dir"), []byte(p.socket), 0o600); err != nil {
-		return err
-	}
-	for _, d := range []string{p.socket, filepath.Join(p.dir, "data")} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return err
-		}
-		if as != nil {
-			if err := os.Chown(d, int(as.Uid), int(as.Gid)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// elsewhere is the file that says where the cluster of a folder really is.
-const elsewhere = "elsewhere"
-
-// reachable is dir, or, where the server's user cannot enter it (root's home),
-// a folder it can, which is the same one every time.
-func reachable(dir string, as *syscall.Credential) (string, error) {
-	if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // the server, another user, has to pass through
-		return "", err
-	}
-	if as == nil || traversable(dir, as) {
-		return dir, nil
-	}
-	sum := sha256.Sum256([]byte(dir))
-	other := filepath.Join("/var/tmp", "neurosphere-"+hex.EncodeToString(sum[:6]))
-	if err := os.Mkdir(other, 0o711); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // as above
-		return "", err
-	}
-	info, err := os.Lstat(other)
-	if err != nil {
-		return "", err
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 || !info.IsDir() {
-		return "", fmt.Errorf("%s is not ours: choose another DATA_DIR", other)
-	}
-	return other, os.WriteFile(filepath.Join(dir, elsewhere), []byte(other), 0o600)
-}
-
-// traversable reports whether as can enter dir and every folder above it, and
-// opens those that are ours alone to make.
-func traversable(dir string, as *syscall.Credential) bool {
-	for d := dir; ; d = filepath.Dir(d) {
-		info, err := os.Stat(d)
-		if err != nil {
-			return false
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		own := ok && (st.Uid == as.Uid && info.Mode()&0o100 != 0 || st.Gid == as.Gid && info.Mode()&0o010 != 0)
-		if !own && info.Mode()&0o001 == 0 {
-			// Entering is not reading: the folders inside stay closed.
-			if d == "/root" || os.Chmod(d, info.Mode().Perm()|0o001) != nil {
-				return false
-			}
-		}
-		if d == filepath.Dir(d) {
-			return true
-		}
-	}
-}
-
-func (p *Private) initdb(ctx context.Context, bin string, as *syscall.Credential) error {
+// initdb makes the cluster beside where it belongs and moves it there when it
+// is whole: one that was cut off is made again, not started.
+func (p *Private) initdb(ctx context.Context, bin string, as *syscall.Credential, o PrivateOptions) error {
 	data := filepath.Join(p.dir, "data")
 	have, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
 	if err == nil {
@@ -302,14 +149,50 @@ func (p *Private) initdb(ctx context.Context, bin string, as *syscall.Credential
 		}
 		return nil
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "-D", data, "-U", "postgres", "-A", "trust",
-		"-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
+	making, err := p.making(as)
+	if err != nil {
+		return err
+	}
+	args := []string{"-D", making, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-instructions"}
+	if o.Fast {
+		args = append(args, "--no-sync")
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), args...)
 	cmd.Dir = p.socket
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+	// It has children, which would go on making.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	if out, err := cmd.CombinedOutput(); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("initdb: %w", ctx.Err())
+		}
 		return fmt.Errorf("initdb: %w: %s", err, out)
 	}
-	return nil
+	if err := os.Rename(making, data); err != nil {
+		return err
+	}
+	return syncDir(p.dir)
+}
+
+// run starts the server until it is ready. One whose parent was killed may
+// still be on its way out of the folder: then it is waited for.
+func (p *Private) run(ctx context.Context, bin string, as *syscall.Credential, o PrivateOptions) error {
+	for limit := time.Now().Add(goneWithin); ; {
+		_, err := os.Stat(filepath.Join(p.dir, "data", "postmaster.pid"))
+		left := err == nil
+		if err := p.start(bin, as, o); err != nil {
+			return err
+		}
+		err = p.ready(ctx)
+		if !left || !errors.Is(err, errEnded) || time.Now().After(limit) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 func (p *Private) start(bin string, as *syscall.Credential, o PrivateOptions) error {
@@ -318,7 +201,10 @@ func (p *Private) start(bin string, as *syscall.Credential, o PrivateOptions) er
 		return err
 	}
 	defer logf.Close()
-	args := []string{"-D", filepath.Join(p.dir, "data"), "-k", p.socket, "-c", "listen_addresses=", "-c", "max_connections=100", "-c", "timezone=UTC", "-c", "unix_socket_permissions=0700"}
+	args := []string{
+		"-D", filepath.Join(p.dir, "data"), "-k", p.socket, "-p", "5432", "-c", "listen_addresses=",
+		"-c", "max_connections=100", "-c", "timezone=UTC", "-c", "unix_socket_permissions=0700",
+	}
 	if as != nil {
 		// We connect as root to a server that is not: the folder is the gate.
 		args = append(args, "-c", "unix_socket_permissions=0777")
@@ -326,35 +212,71 @@ func (p *Private) start(bin string, as *syscall.Credential, o PrivateOptions) er
 	if o.Fast {
 		args = append(args, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 	}
-	p.cmd = exec.Command(filepath.Join(bin, "postgres"), args...) //nolint:noctx // it is stopped in good order, not killed
-	p.cmd.Dir = p.socket
-	p.cmd.Stdout, p.cmd.Stderr = logf, logf
-	// Our own process group: Ctrl-C in a terminal is for us, who stop it last.
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true, Pdeathsig: syscall.SIGINT}
-	started := make(chan error, 1)
+	cmd := exec.Command(filepath.Join(bin, "postgres"), args...) //nolint:noctx // it is stopped in good order, not killed
+	cmd.Dir = p.socket
+	cmd.Stdout, cmd.Stderr = logf, logf
+	// Its own process group: Ctrl-C in a terminal is for us, who stop it last.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true}
+	watched := o.Watcher || !endWithParent(cmd.SysProcAttr)
+	started, done := make(chan error, 1), make(chan error, 1)
 	go func() {
-		// The death signal follows the thread that started the child.
+		// The kernel's word of a parent's death is of the thread that started the child.
 		runtime.LockOSThread()
-		err := p.cmd.Start()
+		err, unwatch := cmd.Start(), func() {}
+		if err == nil && watched {
+			if unwatch, err = watch(cmd.Process.Pid, as); err != nil {
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+			}
+		}
 		started <- err
 		if err == nil {
-			p.done <- p.cmd.Wait()
+			err = cmd.Wait()
+			unwatch()
+			done <- err
 		}
 	}()
 	if err := <-started; err != nil {
 		return fmt.Errorf("start postgres: %w", err)
 	}
+	p.cmd, p.done = cmd, done
 	return nil
+}
+
+// watch ends the process pid in good order when we are gone, however we go,
+// for systems where the kernel does not. A shell waits for the end of a pipe
+// whose other end is ours alone. Who kills the shell too is not covered: then
+// the server stays until it is stopped by hand, and a next start says so. To be
+// undone as soon as pid has ended, before another process gets its number.
+func watch(pid int, as *syscall.Credential) (undo func(), err error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	cmd := exec.Command("/bin/sh", "-c", `read -r line; kill -INT "$0"`, fmt.Sprint(pid)) //nolint:noctx // it outlives us
+	cmd.Dir = "/"
+	cmd.Stdin = r
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		_ = w.Close()
+		return nil, fmt.Errorf("watch: %w", err)
+	}
+	return func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = w.Close()
+	}, nil
 }
 
 // ready waits for the server and makes its database.
 func (p *Private) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, fmt.Errorf("postgres is not ready after %v", readyWithin))
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		conn, err := pgx.Connect(ctx, "host="+p.socket+" user=postgres dbname=postgres sslmode=disable")
+		conn, err := pgx.Connect(ctx, p.dsn("postgres", "postgres"))
 		if err == nil {
 			defer conn.Close(ctx)
 			var there bool
@@ -366,10 +288,10 @@ func (p *Private) ready(ctx context.Context) error {
 		}
 		select {
 		case err := <-p.done:
-			p.done <- err
-			return fmt.Errorf("postgres ended at once (%w): see %s", err, filepath.Join(p.dir, "log"))
+			p.cmd = nil
+			return fmt.Errorf("%w (%w): see %s", errEnded, cmp.Or(err, errors.New("exit status 0")), filepath.Join(p.dir, "log"))
 		case <-ctx.Done():
-			return fmt.Errorf("postgres is not ready after 30 s: see %s", filepath.Join(p.dir, "log"))
+			return fmt.Errorf("%w: see %s", context.Cause(ctx), filepath.Join(p.dir, "log"))
 		case <-tick.C:
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,7 +13,8 @@ import (
 )
 
 // Projection is one transaction in which the rows that events of one tenant
-// lead to are written, together with how far the stream has been applied.
+// lead to are written, together with how far the stream has been applied. One
+// event of another tenant, and none of it is: ErrWrongTenant.
 type Projection struct {
 	Applied uint64 // sequence of the last event applied before
 
@@ -20,6 +22,7 @@ type Projection struct {
 	q    tx
 	name string
 	b    pgx.Batch
+	err  error // why nothing may be written
 }
 
 // Project runs f in such a transaction. streamCreated is when the stream came
@@ -55,12 +58,22 @@ func (p *Projection) SetApplied(seq uint64) {
 	p.do(`UPDATE projection_offsets SET seq = $3 WHERE customer_id = $1 AND projection = $2`, p.name, int64(seq))
 }
 
+// of keeps an event of another tenant out of this one's rows.
+func (p *Projection) of(e events.Event) {
+	if e.Tenant != p.q.id {
+		p.err = fmt.Errorf("%w: event %s of %s in rows of %s", ErrWrongTenant, e.ID, e.Tenant, p.q.id)
+	}
+}
+
 // do queues one write; flush sends what is queued.
 func (p *Projection) do(sql string, args ...any) {
 	p.b.Queue(sql, append([]any{int32(p.q.id)}, args...)...)
 }
 
 func (p *Projection) flush() error {
+	if p.err != nil {
+		return p.err
+	}
 	if p.b.Len() == 0 {
 		return nil
 	}
@@ -83,6 +96,7 @@ func (p *Projection) Fresh(ids []string) (map[string]bool, error) {
 
 // Received writes what call.received says.
 func (p *Projection) Received(e events.Event, f events.CallReceived) {
+	p.of(e)
 	p.do(`INSERT INTO calls AS c (customer_id, call_id, user_id, called, received_at, seq) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (customer_id, call_id) DO UPDATE SET user_id = excluded.user_id, called = excluded.called,
 			received_at = excluded.received_at, seq = greatest(c.seq, excluded.seq)`,
@@ -91,16 +105,20 @@ func (p *Projection) Received(e events.Event, f events.CallReceived) {
 
 // Answered writes what call.answered says.
 func (p *Projection) Answered(e events.Event) {
+	p.of(e)
 	p.do(`INSERT INTO calls AS c (customer_id, call_id, answered_at, seq) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (customer_id, call_id) DO UPDATE SET answered_at = excluded.answered_at, seq = greatest(c.seq, excluded.seq)`,
 		e.Call, e.Time, int64(e.Seq))
 }
 
-// Ended writes what call.ended says.
+// Ended writes what call.ended says. Of the call's beginning it is the only
+// word when call.received did not come, or has not yet.
 func (p *Projection) Ended(e events.Event, f events.CallEnded) {
+	p.of(e)
 	p.do(`INSERT INTO calls AS c (customer_id, call_id, user_id, called, received_at, ended_at, seconds, reason, turns, transferred_to, seq)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-		ON CONFLICT (customer_id, call_id) DO UPDATE SET ended_at = excluded.ended_at, seconds = excluded.seconds,
+		ON CONFLICT (customer_id, call_id) DO UPDATE SET user_id = coalesce(c.user_id, excluded.user_id), called = coalesce(c.called, excluded.called),
+			received_at = coalesce(c.received_at, excluded.received_at), ended_at = excluded.ended_at, seconds = excluded.seconds,
 			reason = excluded.reason, turns = excluded.turns, transferred_to = excluded.transferred_to, seq = greatest(c.seq, excluded.seq)`,
 		e.Call, f.From, f.To, f.StartedAt, f.EndedAt, f.Seconds, f.Reason, f.Turns, f.Transferred, int64(e.Seq))
 	p.usage(f.StartedAt, 1, int64(f.Seconds), int64(f.Turns), 0)
@@ -108,6 +126,7 @@ func (p *Projection) Ended(e events.Event, f events.CallEnded) {
 
 // Turn writes one utterance.
 func (p *Projection) Turn(e events.Event, role string, turn int, text string, cut bool, way string) {
+	p.of(e)
 	p.do(`INSERT INTO turns (customer_id, call_id, event_id, call_seq, turn, role, text, cut, way, said_at, seq)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING`,
 		e.Call, e.ID, e.CallSeq, turn, role, text, cut, way, e.Time, int64(e.Seq))
@@ -115,6 +134,7 @@ func (p *Projection) Turn(e events.Event, role string, turn int, text string, cu
 
 // MessageTaken writes a message a caller left.
 func (p *Projection) MessageTaken(e events.Event, f events.MessageTaken) {
+	p.of(e)
 	p.do(`INSERT INTO messages_taken (customer_id, call_id, event_id, for_whom, text, callback, taken_at, seq)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
 		e.Call, e.ID, f.For, f.Text, f.Callback, e.Time, int64(e.Seq))
@@ -122,6 +142,7 @@ func (p *Projection) MessageTaken(e events.Event, f events.MessageTaken) {
 
 // Summarized keeps a call's summary, whole; a later revision replaces it.
 func (p *Projection) Summarized(e events.Event, f events.CallSummarized, variables map[string]string) error {
+	p.of(e)
 	f.Producer.Raw = "" // stays in the event
 	fact, err := json.Marshal(f)
 	if err != nil {
@@ -148,6 +169,7 @@ func (p *Projection) Summarized(e events.Event, f events.CallSummarized, variabl
 
 // Staged keeps a move of a lead by someone.
 func (p *Projection) Staged(e events.Event, f events.LeadStaged) {
+	p.of(e)
 	p.do(`INSERT INTO lead_stagings (customer_id, user_id, event_id, stage, staged_at, by, reason, seq)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
 		f.Caller, e.ID, f.Stage, e.Time, f.By, f.Reason, int64(e.Seq))
@@ -180,6 +202,7 @@ func (p *Projection) Text(c TextChange) {
 // OptOut notes that number wants no texts, or wants them again. The latest
 // word counts, by when it was said.
 func (p *Projection) OptOut(e events.Event, number string, out bool) {
+	p.of(e)
 	p.do(`INSERT INTO sms_opt_outs AS o (customer_id, number, out, since, seq) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (customer_id, number) DO UPDATE SET out = excluded.out, since = excluded.since, seq = excluded.seq
 		WHERE (o.since, o.seq) < (excluded.since, excluded.seq)`,
@@ -257,7 +280,7 @@ type AverageRow struct {
 	N, Sum, Min, Max int64 // micros
 }
 
-// LeadRow is where a caller stands.
+// LeadRow is where a caller stands; without a Stage, nowhere yet.
 type LeadRow struct {
 	Stage        string
 	Since, First time.Time
@@ -299,6 +322,10 @@ func (p *Projection) SaveCaller(rows CallerRows) {
 			user, a.Metric, a.N, a.Sum, a.Min, a.Max)
 	}
 	l := rows.Lead
+	if l.Stage == "" {
+		p.do(`DELETE FROM leads WHERE customer_id = $1 AND user_id = $2`, user)
+		return
+	}
 	p.do(`INSERT INTO leads (customer_id, user_id, stage, since, first_at, history, seq) VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (customer_id, user_id) DO UPDATE SET stage = excluded.stage, since = excluded.since, first_at = excluded.first_at,
 			history = excluded.history, seq = excluded.seq`,
@@ -368,10 +395,12 @@ func (s *Store) LockProjection(ctx context.Context, name string) (lost <-chan st
 	return gone, func() {
 		stop()
 		<-done
-		// Closing the connection is what surely ends the lock.
+		// Closing the connection is what surely ends the lock, but the server
+		// sees it a moment later; whoever comes next need not wait for that.
 		c := conn.Hijack()
 		cctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
+		_, _ = c.Exec(cctx, `SELECT pg_advisory_unlock_all()`)
 		_ = c.Close(cctx)
 	}, true, nil
 }

@@ -25,6 +25,9 @@ var (
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	if dir := os.Getenv(parentOf); dir != "" {
+		return parent(dir)
+	}
 	dir, err := os.MkdirTemp("", "store")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -81,16 +84,17 @@ func customer(t *testing.T) (events.Settings, *store.Tenant) {
 
 var created = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func ended(call string, seq uint64) events.Event {
-	e := events.New(1, call, created, events.CallEnded{})
-	e.Seq = seq
+func event(t events.Tenant, call string, seq uint64, f events.Fact) events.Event {
+	e := events.New(t, call, created.Add(time.Duration(seq)*time.Second), f)
+	e.Seq, e.CallSeq = seq, int(seq)
 	return e
 }
 
-func project(t *testing.T, rows *store.Tenant, call string, seq uint64) {
+func project(t *testing.T, id events.Tenant, rows *store.Tenant, call string, seq uint64) {
 	t.Helper()
 	err := rows.Project(t.Context(), "test", created, func(p *store.Projection) error {
-		p.Ended(ended(call, seq), events.CallEnded{From: "+1", StartedAt: created, EndedAt: created, Turns: 3})
+		f := events.CallEnded{From: "+1", StartedAt: created, EndedAt: created, Turns: 3}
+		p.Ended(event(id, call, seq, f), f)
 		p.SetApplied(seq)
 		return nil
 	})
@@ -101,105 +105,21 @@ func project(t *testing.T, rows *store.Tenant, call string, seq uint64) {
 
 // The same call id under two tenants is two calls, and neither sees the other's.
 func TestTenantsDoNotSeeEachOther(t *testing.T) {
-	_, a := customer(t)
-	_, b := customer(t)
-	project(t, a, "CA1", 5)
+	sa, a := customer(t)
+	sb, b := customer(t)
+	project(t, sa.Tenant, a, "CA1", 5)
 	if _, err := b.Call(t.Context(), "CA1"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("another tenant's call: %v", err)
 	}
 	if c, err := a.Call(t.Context(), "CA1"); err != nil || *c.Turns != 3 {
 		t.Errorf("own call: %+v, %v", c, err)
 	}
-	project(t, b, "CA1", 6)
+	project(t, sb.Tenant, b, "CA1", 6)
 	if all, err := b.Calls(t.Context(), 10); err != nil || len(all) != 1 {
 		t.Errorf("%d calls, %v", len(all), err)
 	}
 	if _, err := shared.For(0); !errors.Is(err, events.ErrNoTenant) {
 		t.Errorf("no tenant: %v", err)
-	}
-}
-
-// Acting as the application's role, without the handle's own filter, every
-// tenant table shows the bound tenant's rows and refuses the rest.
-func TestEveryTableIsGuarded(t *testing.T) {
-	su := admin(t)
-	app, err := pgx.Connect(t.Context(), private.DSN()+" search_path=app")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer app.Close(context.WithoutCancel(t.Context()))
-	rows, err := su.Query(t.Context(), `SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = 'app' AND c.relkind = 'r' AND c.relname NOT IN ('customers','phone_numbers','api_keys','industry_templates','projection_floor') ORDER BY 1`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil || len(tables) < 15 {
-		t.Fatalf("%d tables, %v", len(tables), err)
-	}
-	for _, table := range tables {
-		if _, err := app.Exec(t.Context(), `SELECT * FROM `+table); err == nil {
-			t.Errorf("%s: readable without a tenant", table)
-		}
-		err := pgx.BeginFunc(t.Context(), app, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(t.Context(), `SELECT set_config('app.customer_id', '880001', true)`); err != nil {
-				return err
-			}
-			var n int
-			// A positive control: the grant is there.
-			if err := tx.QueryRow(t.Context(), `SELECT count(*) FROM `+table).Scan(&n); err != nil {
-				return fmt.Errorf("own rows cannot be read: %w", err)
-			}
-			if n != 0 {
-				return fmt.Errorf("sees %d rows of others", n)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Errorf("%s: %v", table, err)
-		}
-		if _, err := app.Exec(t.Context(), `TRUNCATE `+table); err == nil {
-			t.Errorf("%s: can be truncated", table)
-		}
-	}
-	for _, table := range []string{"customers", "phone_numbers", "api_keys", "projection_floor"} {
-		if _, err := app.Exec(t.Context(), `SELECT * FROM `+table); err == nil {
-			t.Errorf("%s: readable outside the platform's role", table)
-		}
-	}
-}
-
-// A table that does not keep tenants apart keeps the program from starting.
-func TestUnsafeDatabaseIsRefused(t *testing.T) {
-	su := admin(t)
-	for name, tc := range map[string]struct{ plant, undo, says string }{
-		"row security off": {`ALTER TABLE calls DISABLE ROW LEVEL SECURITY`, `ALTER TABLE calls ENABLE ROW LEVEL SECURITY`, "calls: row security is off"},
-		"not forced":       {`ALTER TABLE turns NO FORCE ROW LEVEL SECURITY`, `ALTER TABLE turns FORCE ROW LEVEL SECURITY`, "turns: row security is not forced"},
-		"no guard":         {`DROP POLICY tenant_guard ON leads`, `CREATE POLICY tenant_guard ON leads AS RESTRICTIVE TO app_rw USING (customer_id = current_setting('app.customer_id')::int)`, "leads: no restrictive tenant guard"},
-		"new bare table":   {`CREATE TABLE oops (id int PRIMARY KEY)`, `DROP TABLE oops`, "oops: no customer_id"},
-		"default tenant":   {`ALTER TABLE memories ALTER customer_id SET DEFAULT 1`, `ALTER TABLE memories ALTER customer_id DROP DEFAULT`, "memories: customer_id has a default"},
-		"owner's view":     {`CREATE VIEW everything AS SELECT * FROM calls`, `DROP VIEW everything`, "everything: view without security_invoker"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if _, err := su.Exec(t.Context(), tc.plant); err != nil {
-				t.Fatal(err)
-			}
-			defer func() {
-				if _, err := su.Exec(context.WithoutCancel(t.Context()), tc.undo); err != nil {
-					t.Error(err)
-				}
-			}()
-			s, err := store.Open(t.Context(), private.DSN(), nil)
-			if err == nil {
-				s.Close()
-			}
-			if !errors.Is(err, store.ErrUnsafe) || !strings.Contains(err.Error(), tc.says) {
-				t.Errorf("%v, want %q", err, tc.says)
-			}
-		})
-	}
-	if _, err := store.Open(t.Context(), private.AdminDSN(), nil); !errors.Is(err, store.ErrUnsafe) {
-		t.Errorf("as superuser: %v", err)
 	}
 }
 
@@ -285,8 +205,8 @@ func TestSettingsHaveVersionsAndNumbersOneOwner(t *testing.T) {
 }
 
 func TestProjectionOfAnotherStreamIsRefused(t *testing.T) {
-	_, rows := customer(t)
-	project(t, rows, "CA9", 1)
+	s, rows := customer(t)
+	project(t, s.Tenant, rows, "CA9", 1)
 	err := rows.Project(t.Context(), "test", created.Add(time.Second), func(*store.Projection) error { return nil })
 	if !errors.Is(err, store.ErrRecreated) {
 		t.Errorf("%v", err)
@@ -308,6 +228,144 @@ func TestTemplatesAreThoseOfTheIndustries(t *testing.T) {
 		}
 		if !found || tm.BioFormat == "" {
 			t.Errorf("%s has no %s: %+v", id, want, tm)
+		}
+	}
+}
+
+// A number given up is free for the next, the last one too.
+func TestNumbersGivenUpCanBeClaimed(t *testing.T) {
+	t.Parallel()
+	for name, keep := range map[string]func(numbers []string) []string{
+		"all of them":           func([]string) []string { return nil },
+		"all, in an empty list": func([]string) []string { return []string{} },
+		"one of two":            func(n []string) []string { return n[1:] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first := []string{fmt.Sprintf("+1206556%04d", number.Add(1)), fmt.Sprintf("+1206556%04d", number.Add(1))}
+			s, _, err := shared.CreateCustomer(t.Context(), events.Settings{Name: name, Numbers: first})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := shared.CreateCustomer(t.Context(), events.Settings{Name: "early", Numbers: first[:1]}); !errors.Is(err, store.ErrNumberTaken) {
+				t.Errorf("a number still held: %v", err)
+			}
+			if _, _, err := shared.UpdateSettings(t.Context(), s.Tenant, func(x *events.Settings) error { x.Numbers = keep(first); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := shared.CreateCustomer(t.Context(), events.Settings{Name: "next", Numbers: first[:1]}); err != nil {
+				t.Errorf("a number given up: %v", err)
+			}
+			if _, _, err := shared.UpdateSettings(t.Context(), s.Tenant, func(x *events.Settings) error { x.Numbers = first; return nil }); !errors.Is(err, store.ErrNumberTaken) {
+				t.Errorf("a number given away: %v", err)
+			}
+		})
+	}
+}
+
+// Of two who want the same numbers at once one gets them all, in whatever
+// order each names them, and the other hears why not.
+func TestNumbersWantedAtOnceGoToOne(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		first := []string{fmt.Sprintf("+1206557%04d", number.Add(1)), fmt.Sprintf("+1206557%04d", number.Add(1))}
+		var wg sync.WaitGroup
+		var won, taken atomic.Int64
+		for _, numbers := range [][]string{first, {first[1], first[0]}} {
+			wg.Go(func() {
+				switch _, _, err := shared.CreateCustomer(t.Context(), events.Settings{Name: "both", Numbers: numbers}); {
+				case err == nil:
+					won.Add(1)
+				case errors.Is(err, store.ErrNumberTaken):
+					taken.Add(1)
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if won.Load() != 1 || taken.Load() != 1 {
+			t.Fatalf("%d won, %d were told", won.Load(), taken.Load())
+		}
+	}
+}
+
+func TestSettingsAreUnpublishedUntilMarked(t *testing.T) {
+	t.Parallel()
+	s, _ := customer(t)
+	waiting := func() bool {
+		t.Helper()
+		all, err := shared.Unpublished(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range all {
+			if x.Tenant == s.Tenant {
+				return true
+			}
+		}
+		return false
+	}
+	mark := func(version int64, want bool) {
+		t.Helper()
+		if err := shared.MarkPublished(t.Context(), s.Tenant, version); err != nil {
+			t.Fatal(err)
+		}
+		if waiting() != want {
+			t.Errorf("unpublished after version %d: %v", version, !want)
+		}
+	}
+	if !waiting() {
+		t.Error("new settings count as published")
+	}
+	mark(1, false)
+	if _, _, err := shared.UpdateSettings(t.Context(), s.Tenant, func(x *events.Settings) error { x.Greeting = "hi"; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	mark(1, true)
+	mark(2, false)
+	mark(1, false) // a late word of an earlier version
+	all, err := shared.ListCustomers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range all {
+		if x.Tenant == s.Tenant && x.Greeting != "hi" {
+			t.Errorf("listed as %+v", x)
+		}
+	}
+}
+
+func TestRefusedChangeOfSettingsChangesNothing(t *testing.T) {
+	t.Parallel()
+	s, _ := customer(t)
+	no := errors.New("no")
+	if _, _, err := shared.UpdateSettings(t.Context(), s.Tenant, func(x *events.Settings) error { x.Name = "other"; x.Numbers = nil; return no }); !errors.Is(err, no) {
+		t.Errorf("%v", err)
+	}
+	if now, err := shared.Settings(t.Context(), s.Tenant); err != nil || now.Name != s.Name || now.Version != 1 {
+		t.Errorf("%+v, %v", now, err)
+	}
+	before, after, err := shared.UpdateSettings(t.Context(), s.Tenant, func(x *events.Settings) error { x.Numbers[0] = "+12065579999"; return nil })
+	if err != nil || before.Numbers[0] != s.Numbers[0] || after.Numbers[0] != "+12065579999" {
+		t.Errorf("the change shows in what was before: %v, %v, %v", before.Numbers, after.Numbers, err)
+	}
+}
+
+func TestUnknownTemplateIsNotFound(t *testing.T) {
+	t.Parallel()
+	if _, err := shared.Template(t.Context(), "nothing_v1"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestUnknownStatusIsRefused(t *testing.T) {
+	t.Parallel()
+	s, _ := customer(t)
+	for status, ok := range map[string]bool{"suspended": true, "asleep": false} {
+		_, _, err := shared.UpdateSettings(t.Context(), s.Tenant, func(x *events.Settings) error { x.Status = status; return nil })
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", status, err)
 		}
 	}
 }

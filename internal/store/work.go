@@ -49,10 +49,12 @@ func (t *Tenant) ClaimExtraction(ctx context.Context, call, key, by string, leas
 		call, key, by, lease)
 }
 
-// SaveExtraction keeps the result of a claimed derivation, a JSON document.
+// SaveExtraction keeps the result of a claimed derivation, a JSON document. The
+// first one stays, so that everybody tells the same: ErrNotFound when there is
+// no claim without a result.
 func (t *Tenant) SaveExtraction(ctx context.Context, call, key string, result []byte) error {
 	return t.begin(ctx, func(q tx) error {
-		n, err := q.exec(ctx, `UPDATE extractions SET result = $4 WHERE customer_id = $1 AND call_id = $2 AND key = $3`, call, key, result)
+		n, err := q.exec(ctx, `UPDATE extractions SET result = $4 WHERE customer_id = $1 AND call_id = $2 AND key = $3 AND result IS NULL`, call, key, result)
 		if err == nil && n == 0 {
 			return ErrNotFound
 		}
@@ -90,27 +92,37 @@ func (t *Tenant) ClaimText(ctx context.Context, message, recipient, by string, a
 		message, recipient, by, again)
 }
 
-// UnclaimText lets the next attempt begin at once: nothing was sent.
-func (t *Tenant) UnclaimText(ctx context.Context, message string) error {
+// UnclaimText gives by's claim back, by which nothing was sent: the next
+// attempt may begin at once. What earlier attempts may have sent is not
+// forgotten. A claim that somebody else has taken over stays theirs.
+func (t *Tenant) UnclaimText(ctx context.Context, message, by string) error {
 	return t.begin(ctx, func(q tx) error {
-		_, err := q.exec(ctx, `DELETE FROM sms_outbox WHERE customer_id = $1 AND message_id = $2 AND state = 'claimed'`, message)
+		_, err := q.exec(ctx, `DELETE FROM sms_outbox WHERE customer_id = $1 AND message_id = $2 AND state = 'claimed' AND claimed_by = $3 AND attempts = 1`, message, by)
+		if err != nil {
+			return err
+		}
+		_, err = q.exec(ctx, `UPDATE sms_outbox SET claimed_at = '-infinity' WHERE customer_id = $1 AND message_id = $2 AND state = 'claimed' AND claimed_by = $3`, message, by)
 		return err
 	})
 }
 
-// TextSent records that Twilio has the text.
+// TextSent records that Twilio has the text; ErrNotFound when it was never
+// claimed.
 func (t *Tenant) TextSent(ctx context.Context, message, sid string) error {
-	return t.settleText(ctx, message, "sent", sid, "")
+	return t.settleText(ctx, `UPDATE sms_outbox SET state = 'sent', sid = $3, error_code = '' WHERE customer_id = $1 AND message_id = $2`, message, sid)
 }
 
-// TextFailed records that the text will not be sent.
+// TextFailed records that the text will not be sent, unless another attempt has
+// sent it; ErrNotFound when it was never claimed.
 func (t *Tenant) TextFailed(ctx context.Context, message, code string) error {
-	return t.settleText(ctx, message, "failed", "", code)
+	return t.settleText(ctx, `
+		UPDATE sms_outbox SET state = CASE state WHEN 'sent' THEN state ELSE 'failed' END, error_code = CASE state WHEN 'sent' THEN '' ELSE $3 END
+		WHERE customer_id = $1 AND message_id = $2`, message, code)
 }
 
-func (t *Tenant) settleText(ctx context.Context, message, state, sid, code string) error {
+func (t *Tenant) settleText(ctx context.Context, sql, message, word string) error {
 	return t.begin(ctx, func(q tx) error {
-		n, err := q.exec(ctx, `UPDATE sms_outbox SET state = $3, sid = $4, error_code = $5 WHERE customer_id = $1 AND message_id = $2`, message, state, sid, code)
+		n, err := q.exec(ctx, sql, message, word)
 		if err == nil && n == 0 {
 			return ErrNotFound
 		}

@@ -1,0 +1,557 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/store"
+)
+
+// guarded is every table there is but the platform's own.
+func guarded(t *testing.T, su *pgx.Conn) []string {
+	t.Helper()
+	rows, err := su.Query(t.Context(), `SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = 'app' AND c.relkind = 'r' AND NOT c.relname = ANY ($1) ORDER BY 1`, slices.Collect(maps.Keys(store.PlatformTables())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(tables) < 15 {
+		t.Fatalf("%d tables, %v", len(tables), err)
+	}
+	return tables
+}
+
+// plant puts a made-up row of tenant into a table, whatever its columns are.
+func plant(t *testing.T, su *pgx.Conn, table string, tenant events.Tenant) {
+	t.Helper()
+	rows, err := su.Query(t.Context(), `SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute
+		WHERE attrelid = ('app.' || $1)::regclass AND attnum > 0 AND attnotnull AND NOT attisdropped AND attname <> 'customer_id'`, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct{ Name, Type string }])
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := map[string]string{
+		"text": `'x'`, "integer": "1", "bigint": "1", "boolean": "true", "jsonb": `'{}'`,
+		"timestamp with time zone": "now()", "date": "now()",
+		"turns.role": `'caller'`, "sms_outbox.state": `'sent'`,
+	}
+	names, values := []string{"customer_id"}, []string{tenant.String()}
+	for _, c := range columns {
+		v, ok := made[table+"."+c.Name]
+		if !ok {
+			if v, ok = made[c.Type]; !ok {
+				t.Fatalf("%s.%s: no value of type %s", table, c.Name, c.Type)
+			}
+		}
+		names, values = append(names, c.Name), append(values, v)
+	}
+	if _, err := su.Exec(t.Context(), `INSERT INTO `+table+` (`+strings.Join(names, ",")+`) VALUES (`+strings.Join(values, ",")+`)`); err != nil {
+		t.Fatalf("%s: %v", table, err)
+	}
+}
+
+// Acting as the application's role, without the handle's own filter, every
+// tenant table there is shows and yields the bound tenant's rows and no others.
+func TestEveryTableIsGuarded(t *testing.T) {
+	t.Parallel()
+	su, app := admin(t), connect(t, private.DSN()+" search_path=app")
+	as := func(t *testing.T, tenant events.Tenant, sql string, args ...any) (tag pgconn.CommandTag, err error) {
+		t.Helper()
+		return tag, pgx.BeginFunc(t.Context(), app, func(q pgx.Tx) error {
+			if _, err := q.Exec(t.Context(), `SELECT set_config('app.customer_id', $1, true)`, tenant.String()); err != nil {
+				return err
+			}
+			tag, err = q.Exec(t.Context(), sql, args...)
+			return err
+		})
+	}
+	a, _ := customer(t)
+	b, _ := customer(t)
+	for _, table := range guarded(t, su) {
+		t.Run(table, func(t *testing.T) {
+			plant(t, su, table, a.Tenant)
+			plant(t, su, table, b.Tenant)
+			if _, err := app.Exec(t.Context(), `SELECT * FROM `+table); err == nil {
+				t.Error("readable without a tenant")
+			}
+			touched := func(want int64, sql string, args ...any) {
+				t.Helper()
+				if tag, err := as(t, a.Tenant, sql, args...); err != nil || tag.RowsAffected() != want {
+					t.Errorf("%s: %d rows, %v; want %d", sql, tag.RowsAffected(), err, want)
+				}
+			}
+			touched(1, `SELECT * FROM `+table)
+			touched(0, `SELECT * FROM `+table+` WHERE customer_id = $1`, int32(b.Tenant))
+			touched(1, `UPDATE `+table+` SET customer_id = customer_id`)
+			touched(0, `UPDATE `+table+` SET customer_id = customer_id WHERE customer_id = $1`, int32(b.Tenant))
+			touched(0, `DELETE FROM `+table+` WHERE customer_id = $1`, int32(b.Tenant))
+			var pg *pgconn.PgError
+			if _, err := as(t, a.Tenant, `UPDATE `+table+` SET customer_id = $1`, 880001); !errors.As(err, &pg) || pg.Code != "42501" {
+				t.Errorf("a row can be given away: %v", err)
+			}
+			if _, err := as(t, a.Tenant, `INSERT INTO `+table+` SELECT (jsonb_populate_record(x, jsonb_build_object('customer_id', 880001))).* FROM `+table+` x`); !errors.As(err, &pg) || pg.Code != "42501" {
+				t.Errorf("a row can be planted: %v", err)
+			}
+			if _, err := as(t, a.Tenant, `TRUNCATE `+table); !errors.As(err, &pg) || pg.Code != "42501" {
+				t.Errorf("can be truncated: %v", err)
+			}
+			touched(1, `DELETE FROM `+table)
+			var left int
+			if err := su.QueryRow(t.Context(), `SELECT count(*) FROM `+table+` WHERE customer_id = $1`, int32(b.Tenant)).Scan(&left); err != nil || left != 1 {
+				t.Errorf("the other tenant has %d rows, %v", left, err)
+			}
+		})
+	}
+}
+
+// The platform's tables are reached as the platform and not otherwise, and the
+// platform reaches no tenant's.
+func TestPlatformAndTenantsDoNotReachEachOther(t *testing.T) {
+	t.Parallel()
+	su, app := admin(t), connect(t, private.DSN()+" search_path=app")
+	platform := func(sql string) error {
+		return pgx.BeginFunc(t.Context(), app, func(q pgx.Tx) error {
+			if _, err := q.Exec(t.Context(), `SET LOCAL ROLE app_platform; SELECT set_config('app.customer_id', '1', true)`); err != nil {
+				return err
+			}
+			_, err := q.Exec(t.Context(), sql)
+			return err
+		})
+	}
+	var pg *pgconn.PgError
+	for table, reason := range store.PlatformTables() {
+		if reason == "" {
+			t.Errorf("%s: why is it the platform's?", table)
+		}
+		if err := platform(`SELECT FROM ` + table); err != nil {
+			t.Errorf("%s: the platform's role cannot read it: %v", table, err)
+		}
+		if _, err := app.Exec(t.Context(), `SELECT FROM `+table); !errors.As(err, &pg) || pg.Code != "42501" {
+			t.Errorf("%s: readable outside the platform's role: %v", table, err)
+		}
+	}
+	for _, table := range guarded(t, su) {
+		if err := platform(`SELECT FROM ` + table); !errors.As(err, &pg) || pg.Code != "42501" {
+			t.Errorf("%s: readable by the platform: %v", table, err)
+		}
+	}
+}
+
+// A database that does not keep tenants apart keeps the program from starting,
+// whoever put what is wrong there.
+func TestUnsafeDatabaseIsRefused(t *testing.T) {
+	const guard = `(customer_id = current_setting('app.customer_id')::int)`
+	su := admin(t)
+	for name, tc := range map[string]struct{ plant, undo, says string }{
+		"row security off":               {`ALTER TABLE calls DISABLE ROW LEVEL SECURITY`, `ALTER TABLE calls ENABLE ROW LEVEL SECURITY`, "calls: row security is off"},
+		"row security not forced":        {`ALTER TABLE turns NO FORCE ROW LEVEL SECURITY`, `ALTER TABLE turns FORCE ROW LEVEL SECURITY`, "turns: row security is not forced"},
+		"no guard":                       {`DROP POLICY tenant_guard ON leads`, `CREATE POLICY tenant_guard ON leads AS RESTRICTIVE TO app_rw USING ` + guard, "leads: no restrictive tenant guard"},
+		"guard of reading alone":         {`ALTER POLICY tenant_guard ON leads WITH CHECK (true)`, `DROP POLICY tenant_guard ON leads; CREATE POLICY tenant_guard ON leads AS RESTRICTIVE TO app_rw USING ` + guard, "leads: no restrictive tenant guard"},
+		"guard that lets all through":    {`ALTER POLICY tenant_guard ON leads USING (true)`, `ALTER POLICY tenant_guard ON leads USING ` + guard, "leads: no restrictive tenant guard"},
+		"guard of another role":          {`ALTER POLICY tenant_guard ON leads TO app_platform`, `ALTER POLICY tenant_guard ON leads TO app_rw`, "leads: no restrictive tenant guard"},
+		"new table without tenant":       {`CREATE TABLE oops (id int PRIMARY KEY)`, `DROP TABLE oops`, "oops: no customer_id"},
+		"new table without row security": {`CREATE TABLE oops (customer_id int PRIMARY KEY); GRANT SELECT ON oops TO app_rw`, `DROP TABLE oops`, "oops: row security is off"},
+		"tenant may be null":             {`CREATE TABLE oops (customer_id int)`, `DROP TABLE oops`, "oops: customer_id may be null"},
+		"default tenant":                 {`ALTER TABLE memories ALTER customer_id SET DEFAULT 1`, `ALTER TABLE memories ALTER customer_id DROP DEFAULT`, "memories: customer_id has a default"},
+		"key across tenants":             {`CREATE UNIQUE INDEX oops ON texts (sid)`, `DROP INDEX oops`, "texts: unique key does not begin with customer_id: oops"},
+		"index across tenants":           {`CREATE INDEX oops ON texts (sid)`, `DROP INDEX oops`, "texts: index does not begin with customer_id: oops"},
+		"reference across tenants":       {`CREATE UNIQUE INDEX oops ON calls (call_id); ALTER TABLE turns ADD CONSTRAINT oops FOREIGN KEY (call_id) REFERENCES calls (call_id) NOT VALID`, `ALTER TABLE turns DROP CONSTRAINT oops; DROP INDEX oops`, "turns: foreign key without the customer_id pair: oops"},
+		"constraint not validated":       {`ALTER TABLE turns ADD CONSTRAINT oops CHECK (turn >= 0) NOT VALID`, `ALTER TABLE turns DROP CONSTRAINT oops`, "turns: constraint is not validated: oops"},
+		"view of its owner":              {`CREATE VIEW everything AS SELECT * FROM calls`, `DROP VIEW everything`, "everything: view without security_invoker"},
+		"materialized view":              {`CREATE MATERIALIZED VIEW everything AS SELECT * FROM calls; GRANT SELECT ON everything TO app_rw`, `DROP MATERIALIZED VIEW everything`, "everything: materialized view readable by app_rw"},
+		"function of its owner":          {`CREATE FUNCTION oops() RETURNS int SECURITY DEFINER LANGUAGE sql AS 'SELECT 1'`, `DROP FUNCTION oops`, "oops(): function that runs as its owner, for app_rw"},
+		"function of its owner, outside": {`CREATE FUNCTION public.oops() RETURNS int SECURITY DEFINER LANGUAGE sql AS 'SELECT 1'`, `DROP FUNCTION public.oops`, "public.oops(): function that runs as its owner, for app_rw"},
+		"application may truncate":       {`GRANT TRUNCATE ON calls TO app_rw`, `REVOKE TRUNCATE ON calls FROM app_rw`, "calls: app_rw may truncate"},
+		"platform may read":              {`GRANT SELECT ON calls TO app_platform`, `REVOKE SELECT ON calls FROM app_platform`, "calls: app_platform may select"},
+		"platform may delete":            {`GRANT DELETE ON calls TO app_platform`, `REVOKE DELETE ON calls FROM app_platform`, "calls: app_platform may delete"},
+		"platform may read a column":     {`GRANT SELECT (user_id) ON calls TO app_platform`, `REVOKE SELECT (user_id) ON calls FROM app_platform`, "calls: app_platform may select"},
+		"everybody may read":             {`GRANT SELECT ON calls TO PUBLIC`, `REVOKE SELECT ON calls FROM PUBLIC`, "calls: app_platform may select"},
+		"application reads customers":    {`ALTER TABLE customers DISABLE ROW LEVEL SECURITY; GRANT SELECT ON customers TO app_rw`, `ALTER TABLE customers ENABLE ROW LEVEL SECURITY; REVOKE SELECT ON customers FROM app_rw`, "customers: app_rw may select without being the platform"},
+		"application reads numbers":      {`GRANT SELECT ON phone_numbers TO app_rw`, `REVOKE SELECT ON phone_numbers FROM app_rw`, "phone_numbers: app_rw may select without being the platform"},
+		"application changes templates":  {`GRANT UPDATE (template) ON industry_templates TO app_rw`, `REVOKE UPDATE (template) ON industry_templates FROM app_rw`, "industry_templates: app_rw may update without being the platform"},
+		"platform's rights inherited":    {`ALTER ROLE app_rw INHERIT; REVOKE app_platform FROM app_rw; GRANT app_platform TO app_rw`, `ALTER ROLE app_rw NOINHERIT; REVOKE app_platform FROM app_rw; GRANT app_platform TO app_rw`, "api_keys: app_rw may select without being the platform"},
+		"table outside the schema":       {`CREATE TABLE public.leak (id int); GRANT SELECT ON public.leak TO app_rw`, `DROP TABLE public.leak`, "public.leak: app_rw may select outside the schema"},
+		"table in a schema of its own":   {`CREATE SCHEMA side; CREATE TABLE side.leak (id int); GRANT USAGE ON SCHEMA side TO app_platform; GRANT INSERT ON side.leak TO app_platform`, `DROP SCHEMA side CASCADE`, "side.leak: app_platform may insert outside the schema"},
+		"migrations may be changed":      {`GRANT UPDATE ON public.neurosphere_migrations TO app_rw`, `REVOKE UPDATE ON public.neurosphere_migrations FROM app_rw`, "public.neurosphere_migrations: app_rw may update outside the schema"},
+		"table of the application's":     {`ALTER TABLE calls OWNER TO app_rw`, `ALTER TABLE calls OWNER TO app_owner; GRANT SELECT, INSERT, UPDATE, DELETE ON calls TO app_rw`, "calls: owned by app_rw"},
+		"member of the owner":            {`GRANT app_owner TO app_platform`, `REVOKE app_owner FROM app_platform`, "calls: owned by app_rw"},
+		"member of a superuser":          {`CREATE ROLE oops SUPERUSER; GRANT oops TO app_rw`, `DROP ROLE oops`, "oops: app_rw may become this role"},
+		"member of who reads everything": {`GRANT pg_read_all_data TO app_platform`, `REVOKE pg_read_all_data FROM app_platform`, "pg_read_all_data: app_platform may become this role"},
+		"platform above row security":    {`ALTER ROLE app_platform BYPASSRLS`, `ALTER ROLE app_platform NOBYPASSRLS`, "app_platform: role is superuser, bypasses row security"},
+		"application makes roles":        {`ALTER ROLE app_rw CREATEROLE`, `ALTER ROLE app_rw NOCREATEROLE`, "app_rw: role is superuser, bypasses row security, replicates or may create"},
+		"application above row security": {`ALTER ROLE app_rw BYPASSRLS`, `ALTER ROLE app_rw NOBYPASSRLS`, "role app_rw is above row security"},
+		"tables may be made":             {`GRANT CREATE ON SCHEMA app TO app_rw`, `REVOKE CREATE ON SCHEMA app FROM app_rw`, "app: app_rw may create in the schema"},
+		"tables may be made by anybody":  {`GRANT CREATE ON SCHEMA public TO PUBLIC`, `REVOKE CREATE ON SCHEMA public FROM PUBLIC`, "public: app_rw may create in the schema"},
+		"temporary tables":               {`GRANT TEMPORARY ON DATABASE neurosphere TO PUBLIC`, `REVOKE TEMPORARY ON DATABASE neurosphere FROM PUBLIC`, "neurosphere: app_rw may make temporary tables"},
+		"schemas may be made":            {`GRANT CREATE ON DATABASE neurosphere TO app_rw`, `REVOKE CREATE ON DATABASE neurosphere FROM app_rw`, "neurosphere: app_rw may create schemas"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := su.Exec(t.Context(), tc.plant); err != nil {
+				t.Fatal(err)
+			}
+			_, err := open(t, private.DSN())
+			if !errors.Is(err, store.ErrUnsafe) || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("%v, want %q", err, tc.says)
+			}
+			if _, err := su.Exec(t.Context(), tc.undo); err != nil {
+				t.Fatal(err)
+			}
+			// What is refused is what was planted, and nothing else.
+			if _, err := open(t, private.DSN()); err != nil {
+				t.Fatalf("the database as migrated is refused: %v", err)
+			}
+		})
+	}
+	t.Run("logged in as superuser", func(t *testing.T) {
+		if _, err := open(t, private.AdminDSN()); !errors.Is(err, store.ErrUnsafe) {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("superuser in the application's clothes", func(t *testing.T) {
+		if _, err := open(t, private.AdminDSN()+" options='-c role=app_rw'"); !errors.Is(err, store.ErrUnsafe) || !strings.Contains(err.Error(), "logged in as another role") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("what an extension brings is let be", func(t *testing.T) {
+		if _, err := su.Exec(t.Context(), `CREATE EXTENSION pg_stat_statements SCHEMA public`); err != nil {
+			t.Skip("this PostgreSQL comes without extensions:", err)
+		}
+		if _, err := open(t, private.DSN()); err != nil {
+			t.Errorf("%v", err)
+		}
+		if _, err := su.Exec(t.Context(), `DROP EXTENSION pg_stat_statements`); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// open is Open for the length of a test.
+func open(t *testing.T, dsn string) (*store.Store, error) {
+	t.Helper()
+	s, err := store.Open(t.Context(), dsn, nil)
+	if err == nil {
+		t.Cleanup(s.Close)
+	}
+	return s, err
+}
+
+var (
+	received   = events.CallReceived{From: "+12065550100", To: "+12065550101"}
+	ended      = events.CallEnded{From: "+12065550100", To: "+12065550101", StartedAt: created, EndedAt: created.Add(time.Minute), Seconds: 60, Turns: 3}
+	summarized = events.CallSummarized{Caller: "+12065550100", StartedAt: created, Summary: "asked for a quote", Topics: []string{"auto"}, Sentiment: "positive", Resolution: "pending"}
+	staged     = events.LeadStaged{Caller: "+12065550100", Stage: "Lost", By: "staff:1", Nth: "1"}
+	optedOut   = events.SMSOptedOut{Number: "+12065550100", Source: "SM1"}
+	message    = events.MessageTaken{For: "Ann", Text: "call me"}
+)
+
+// known is a caller as folded from calls.
+func known(name string) store.CallerRows {
+	return store.CallerRows{
+		Profile:  store.ProfileRow{User: received.From, Name: name, Profile: []byte(`{"name":"` + name + `"}`), QuickBio: "bio of " + name, First: created, Last: created, Calls: 1},
+		Memories: []store.MemoryRow{{ID: "m", Type: "fact", Key: "dog", Value: name + "'s", Origin: "call", At: created}},
+		Metrics:  []store.MetricRow{{Call: "CA1", Metric: "warmth", Micros: 70_000_000}},
+		Averages: []store.AverageRow{{Metric: "warmth", N: 2, Sum: 140_000_000}},
+		Lead:     store.LeadRow{Stage: "Follow-up", Since: created, First: created, History: []byte("[]")},
+	}
+}
+
+// writes are all that a projection can write, each as it would for a tenant.
+func writes(id events.Tenant, name string) map[string]func(*store.Projection) error {
+	at := created
+	plain := func(f func(*store.Projection)) func(*store.Projection) error {
+		return func(p *store.Projection) error { f(p); return nil }
+	}
+	return map[string]func(*store.Projection) error{
+		"Received":     plain(func(p *store.Projection) { p.Received(event(id, "CA1", 1, received), received) }),
+		"Answered":     plain(func(p *store.Projection) { p.Answered(event(id, "CA1", 2, events.CallAnswered{})) }),
+		"Ended":        plain(func(p *store.Projection) { p.Ended(event(id, "CA1", 3, ended), ended) }),
+		"Turn":         plain(func(p *store.Projection) { p.Turn(event(id, "CA1", 4, message), "caller", 1, "I am "+name, false, "") }),
+		"MessageTaken": plain(func(p *store.Projection) { p.MessageTaken(event(id, "CA1", 5, message), message) }),
+		"Summarized": func(p *store.Projection) error {
+			return p.Summarized(event(id, "CA1", 6, summarized), summarized, map[string]string{"name": name})
+		},
+		"Staged": plain(func(p *store.Projection) { p.Staged(event(id, "", 7, staged), staged) }),
+		"Text": plain(func(p *store.Projection) {
+			p.Text(store.TextChange{Message: "m1", Call: "CA1", Recipient: "+1", Body: "for " + name, Sent: &at})
+		}),
+		"OptOut":     plain(func(p *store.Projection) { p.OptOut(event(id, "", 8, optedOut), optedOut.Number, true) }),
+		"SaveCaller": plain(func(p *store.Projection) { p.SaveCaller(known(name)) }),
+		"SetApplied": plain(func(p *store.Projection) { p.SetApplied(9) }),
+		"Fresh": func(p *store.Projection) error {
+			fresh, err := p.Fresh([]string{"e1"})
+			if err == nil && !fresh["e1"] {
+				err = errors.New("what another tenant has seen is not fresh")
+			}
+			return err
+		},
+		"CallerFacts": func(p *store.Projection) error {
+			p.Staged(event(id, "", 10, staged), staged)
+			calls, moves, err := p.CallerFacts(received.From)
+			if err == nil && (len(moves) != 1 || len(calls) > 1) {
+				err = fmt.Errorf("%d calls and %d moves", len(calls), len(moves))
+			}
+			return err
+		},
+	}
+}
+
+// dump is every row of a tenant, as the superuser sees them.
+func dump(t *testing.T, su *pgx.Conn, id events.Tenant) string {
+	t.Helper()
+	var out strings.Builder
+	for _, table := range append(guarded(t, su), "customers", "phone_numbers", "api_keys") {
+		var raw string
+		err := su.QueryRow(t.Context(), `SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY x::text), '[]')::text FROM `+table+` x WHERE customer_id = $1`, int32(id)).Scan(&raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&out, table, raw)
+	}
+	return out.String()
+}
+
+// seeded is a tenant with a row in every table a projection writes, and claims.
+func seeded(t *testing.T, name string) (events.Tenant, *store.Tenant) {
+	t.Helper()
+	s, rows := customer(t)
+	err := rows.Project(t.Context(), "p", created, func(p *store.Projection) error {
+		all := writes(s.Tenant, name)
+		delete(all, "CallerFacts") // it writes nothing but its own control
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			if err := all[name](p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	_, err1 := rows.ClaimText(t.Context(), "m1", "+1", "w", time.Hour)
+	_, err2 := rows.ClaimExtraction(t.Context(), "CA1", "k", "w", time.Hour)
+	if err := errors.Join(err, err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	return s.Tenant, rows
+}
+
+// methods is what an outsider can call on v, less those named.
+func methods(v any, less ...string) (names []string) {
+	for i := range reflect.TypeOf(v).NumMethod() {
+		if name := reflect.TypeOf(v).Method(i).Name; !slices.Contains(less, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Whatever a projection writes under the same names for one tenant changes
+// nothing of another's, and changes its own.
+func TestProjectionsWriteTheirOwnTenantOnly(t *testing.T) {
+	t.Parallel()
+	su := admin(t)
+	if got, want := slices.Sorted(maps.Keys(writes(1, ""))), methods(&store.Projection{}); !slices.Equal(got, want) {
+		t.Fatalf("tried are %v, of %v", got, want)
+	}
+	a, _ := seeded(t, "Ann")
+	untouched := dump(t, su, a)
+	for name := range writes(1, "") {
+		t.Run(name, func(t *testing.T) {
+			s, rows := customer(t)
+			empty := dump(t, su, s.Tenant)
+			if err := rows.Project(t.Context(), "p", created, writes(s.Tenant, "Ben")[name]); err != nil {
+				t.Fatal(err)
+			}
+			if dump(t, su, s.Tenant) == empty {
+				t.Error("nothing was written")
+			}
+			if dump(t, su, a) != untouched {
+				t.Error("another tenant's rows have changed")
+			}
+		})
+	}
+}
+
+// An event of one tenant cannot be written into another's rows: not it, and
+// nothing beside it.
+func TestEventsOfOthersAreRefused(t *testing.T) {
+	t.Parallel()
+	su := admin(t)
+	a, _ := customer(t)
+	b, rows := customer(t)
+	empty := dump(t, su, b.Tenant)
+	all := writes(a.Tenant, "Ann")
+	for _, name := range []string{"Text", "SaveCaller", "SetApplied", "Fresh"} {
+		delete(all, name) // they take no event
+	}
+	for name, write := range all {
+		t.Run(name, func(t *testing.T) {
+			err := rows.Project(t.Context(), "p", created, func(p *store.Projection) error {
+				p.SetApplied(3)
+				return write(p)
+			})
+			if !errors.Is(err, store.ErrWrongTenant) {
+				t.Errorf("%v", err)
+			}
+			if dump(t, su, b.Tenant) != empty {
+				t.Error("something was written")
+			}
+		})
+	}
+}
+
+// Every method of a tenant's handle finds and changes that tenant's rows, and
+// for the same names under another tenant finds nothing and changes nothing.
+func TestHandlesReachTheirOwnTenantOnly(t *testing.T) {
+	t.Parallel()
+	type outcome struct {
+		do         func(context.Context, *store.Tenant) (string, error)
+		own, other string // what comes back
+		changes    bool
+	}
+	show := func(v any, err error) (string, error) { return fmt.Sprintf("%v", v), err }
+	claim := func(c store.Claim, err error) (string, error) { return fmt.Sprint(c.Ours, c.Attempts), err }
+	all := map[string]outcome{
+		"Call": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			c, err := r.Call(ctx, "CA1")
+			return c.ID, err
+		}, "CA1", "not found", false},
+		"Calls": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			c, err := r.Calls(ctx, 10)
+			return show(len(c), err)
+		}, "1", "0", false},
+		"CallerContext": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			c, err := r.CallerContext(ctx, received.From, 5)
+			return show([]any{c.Known, c.Name, c.QuickBio, c.Stage, len(c.Summaries), c.Style, c.Memories}, err)
+		}, "[true Ann bio of Ann Follow-up 1 map[warmth:70] map[dog:Ann's]]", "[false    0 map[] map[]]", false},
+		"TurnsOf": {func(ctx context.Context, r *store.Tenant) (string, error) { return show(r.TurnsOf(ctx, "CA1")) }, "[{caller I am Ann false}]", "[]", false},
+		"Texts": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			c, err := r.Texts(ctx, "CA1")
+			return show(len(c), err)
+		}, "1", "0", false},
+		"OptedOut": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			return show(r.OptedOut(ctx, optedOut.Number))
+		}, "true", "false", false},
+		"ClaimText": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			return claim(r.ClaimText(ctx, "m1", "+1", "x", 0))
+		}, "true 2", "true 1", true},
+		"ClaimExtraction": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			return claim(r.ClaimExtraction(ctx, "CA1", "k", "w", 0))
+		}, "true 2", "true 1", true},
+		"SaveExtraction": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			return "", r.SaveExtraction(ctx, "CA1", "k", []byte("{}"))
+		}, "", "not found", true},
+		"ReleaseExtraction": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			return "", r.ReleaseExtraction(ctx, "CA1", "k", "w")
+		}, "", "", true},
+		"UnclaimText": {func(ctx context.Context, r *store.Tenant) (string, error) { return "", r.UnclaimText(ctx, "m1", "w") }, "", "", true},
+		"TextSent":    {func(ctx context.Context, r *store.Tenant) (string, error) { return "", r.TextSent(ctx, "m1", "SM1") }, "", "not found", true},
+		"TextFailed": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			return "", r.TextFailed(ctx, "m1", "30003")
+		}, "", "not found", true},
+		"Project": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			var applied uint64
+			err := r.Project(ctx, "p", created, func(p *store.Projection) error {
+				applied = p.Applied
+				p.SetApplied(10)
+				return nil
+			})
+			return show(applied, err)
+		}, "9", "0", true},
+	}
+	if got, want := slices.Sorted(maps.Keys(all)), methods(&store.Tenant{}); !slices.Equal(got, want) {
+		t.Fatalf("tried are %v, of %v", got, want)
+	}
+	for name, want := range all {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			su := admin(t)
+			a, ann := seeded(t, "Ann")
+			_, ben := customer(t)
+			before := dump(t, su, a)
+			check := func(who string, r *store.Tenant, want string) {
+				t.Helper()
+				got, err := all[name].do(t.Context(), r)
+				if errors.Is(err, store.ErrNotFound) {
+					got, err = "not found", nil
+				}
+				if err != nil || got != want {
+					t.Errorf("%s gets %q, %v; want %q", who, got, err, want)
+				}
+			}
+			check("another tenant", ben, want.other)
+			if dump(t, su, a) != before {
+				t.Error("another tenant has changed these rows")
+			}
+			check("the tenant", ann, want.own)
+			if changed := dump(t, su, a) != before; changed != want.changes {
+				t.Errorf("own rows changed: %v", changed)
+			}
+			for _, nobody := range []*store.Tenant{nil, {}} {
+				if _, err := want.do(t.Context(), nobody); !errors.Is(err, events.ErrNoTenant) {
+					t.Errorf("nobody gets %v", err)
+				}
+			}
+		})
+	}
+}
+
+// What the platform does for one tenant it does to that one alone.
+func TestPlatformActsOnTheTenantNamed(t *testing.T) {
+	t.Parallel()
+	su := admin(t)
+	for name, do := range map[string]func(context.Context, events.Tenant) error{
+		"Settings": func(ctx context.Context, id events.Tenant) error {
+			s, err := shared.Settings(ctx, id)
+			if err == nil && s.Tenant != id {
+				err = fmt.Errorf("settings of %s", s.Tenant)
+			}
+			return err
+		},
+		"UpdateSettings": func(ctx context.Context, id events.Tenant) error {
+			_, _, err := shared.UpdateSettings(ctx, id, func(s *events.Settings) error { s.Tenant = 1; s.Greeting = "hi"; return nil })
+			return err
+		},
+		"MarkPublished": func(ctx context.Context, id events.Tenant) error { return shared.MarkPublished(ctx, id, 1) },
+		"NewAPIKey": func(ctx context.Context, id events.Tenant) error {
+			key, err := shared.NewAPIKey(ctx, id, "second")
+			if err == nil && !strings.HasPrefix(key, "ns_"+id.String()+"_") {
+				err = fmt.Errorf("key %s", key[:8])
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, _ := customer(t)
+			b, _ := customer(t)
+			before, own := dump(t, su, a.Tenant), dump(t, su, b.Tenant)
+			if err := do(t.Context(), b.Tenant); err != nil {
+				t.Error(err)
+			}
+			if changed := dump(t, su, b.Tenant) != own; changed == (name == "Settings") {
+				t.Errorf("changed: %v", changed)
+			}
+			if err := do(t.Context(), 880001); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("nobody's: %v", err)
+			}
+			if err := do(t.Context(), 0); !errors.Is(err, events.ErrNoTenant) {
+				t.Errorf("no tenant: %v", err)
+			}
+			if dump(t, su, a.Tenant) != before {
+				t.Error("another tenant's rows have changed")
+			}
+		})
+	}
+}
