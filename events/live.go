@@ -20,6 +20,10 @@ func LiveSubject(t Tenant, call, verb string) string {
 	return "tenant." + t.String() + ".live." + call + "." + verb
 }
 
+// LiveWorker is the subject on which a conversation worker can be found for as
+// long as it is connected. It is of no tenant and says nothing of any.
+func LiveWorker(id string) string { return "worker.conversation." + id }
+
 // LiveFilter matches a verb of every call of every tenant.
 func LiveFilter(verb string) string { return "tenant.*.live.*." + verb }
 
@@ -53,6 +57,7 @@ type Answer struct {
 	Turn    int     `json:"turn"`
 	Attempt int     `json:"attempt"`
 	Kind    string  `json:"kind"`
+	Worker  string  `json:"worker,omitempty"` // who says so; names nobody once it is gone
 	Text    string  `json:"text,omitempty"`   // of AnswerText: words to speak, spaces kept
 	Action  *Action `json:"action,omitempty"` // of AnswerDone
 	Reason  string  `json:"reason,omitempty"` // of AnswerFailed: a class, never words of the call
@@ -64,6 +69,7 @@ const (
 	AnswerText   = "text"   // words
 	AnswerDone   = "done"   // the answer is complete; do Action once it is spoken
 	AnswerFailed = "failed" // this worker has no answer; ask another or give up
+	AnswerNobody = "nobody" // the bus's word: no worker is there to ask; of no turn
 )
 
 // Action is what the owner does once the answer is spoken.

@@ -29,7 +29,12 @@ type AskHandler func(ctx context.Context, t events.Tenant, a events.Ask, reply f
 // with AnswerFailed, reason "busy", at once. An ask's context ends with a
 // Cancel of its turn and with a newer ask of its call to this process.
 func (b *Bus) ServeAsks(ctx context.Context, slots int, handle AskHandler) error {
-	s := &asks{bus: b, handle: handle, slots: max(slots, 1), running: map[string]*asked{}}
+	s := &asks{bus: b, id: nats.NewInbox()[len(nats.InboxPrefix):], handle: handle, slots: max(slots, 1), running: map[string]*asked{}}
+	here, err := b.live.Subscribe(events.LiveWorker(s.id), func(m *nats.Msg) { _ = m.Respond(nil) })
+	if err != nil {
+		return fmt.Errorf("serve asks: %w", away(err))
+	}
+	defer unsubscribe([]*nats.Subscription{here})
 	// One channel keeps a cancel behind the ask it cancels.
 	msgs := make(chan *nats.Msg, 4096)
 	subs, err := b.subscribe(msgs, queueConversation, events.LiveFilter(events.VerbAsk))
@@ -73,6 +78,7 @@ func (b *Bus) ServeAsks(ctx context.Context, slots int, handle AskHandler) error
 // asks are the turns one ServeAsks is answering.
 type asks struct {
 	bus    *Bus
+	id     string // of this worker, see Gone
 	handle AskHandler
 	tasks  sync.WaitGroup
 
@@ -188,14 +194,14 @@ func (s *asks) answer(ctx context.Context, t events.Tenant, a events.Ask) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		step.Turn, step.Attempt = a.Turn, a.Attempt
+		step.Turn, step.Attempt, step.Worker = a.Turn, a.Attempt, s.id
 		return s.bus.say(t, a.Call, events.VerbAnswer, step)
 	})
 }
 
 // fail tells the owner to ask another worker.
 func (s *asks) fail(t events.Tenant, a events.Ask, class string) {
-	step := events.Answer{Turn: a.Turn, Attempt: a.Attempt, Kind: events.AnswerFailed, Reason: class}
+	step := events.Answer{Turn: a.Turn, Attempt: a.Attempt, Kind: events.AnswerFailed, Worker: s.id, Reason: class}
 	if err := s.bus.say(t, a.Call, events.VerbAnswer, step); err != nil {
 		s.bus.log.Debug("failure not told", zap.Error(err)) // the owner does not wait long
 	}

@@ -21,10 +21,30 @@ const (
 	headerFailure     = "Failure"       // of a reply: why there is none, a class
 )
 
-// Ask hands a turn to one conversation worker, any; whether there was one
-// shows in the answers. ErrAway at once when the bus cannot be reached.
+// Ask hands a turn to one conversation worker, any. What comes of it reaches
+// the call's Owner: the steps of the answer, or AnswerNobody at once. ErrAway
+// when the bus cannot be reached.
 func (b *Bus) Ask(t events.Tenant, a events.Ask) error {
-	return b.say(t, a.Call, events.VerbAsk, a)
+	m, err := liveMessage(t, a.Call, events.VerbAsk, a)
+	if err == nil {
+		m.Reply = events.LiveSubject(t, a.Call, events.VerbAnswer)
+		err = away(b.live.PublishMsg(m))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", events.VerbAsk, err)
+	}
+	return nil
+}
+
+// Gone reports whether a worker that sent answers is certainly not there any
+// more: its connection is closed, as the server notices at once when a process
+// dies. A worker that hangs is not gone. It waits as long as ctx allows.
+func (b *Bus) Gone(ctx context.Context, worker string) bool {
+	if checkToken("worker", worker) != nil {
+		return false
+	}
+	_, err := b.live.RequestWithContext(ctx, events.LiveWorker(worker), nil)
+	return errors.Is(err, nats.ErrNoResponders)
 }
 
 // Cancel tells all workers to stop answering a turn of a call.
@@ -130,6 +150,9 @@ func (b *Bus) answerWith(m *nats.Msg, v any, failure string) {
 	}
 }
 
+// noResponders is the server's word that nobody listens to what was asked.
+const noResponders = "503"
+
 // Owner receives what is meant for the owner of a call, one at a time.
 type Owner struct {
 	Answer  func(events.Answer)       // each step of an answer, of any attempt
@@ -178,6 +201,9 @@ func (b *Bus) own(m *nats.Msg, o Owner) {
 	switch m.Subject[strings.LastIndexByte(m.Subject, '.')+1:] {
 	case events.VerbAnswer:
 		var a events.Answer
+		if m.Header.Get("Status") == noResponders {
+			m.Data = []byte(`{"kind":"` + events.AnswerNobody + `"}`)
+		}
 		if err := json.Unmarshal(m.Data, &a); err != nil {
 			b.log.Warn("answer is malformed", zap.String("subject", m.Subject))
 		} else if o.Answer != nil {

@@ -68,13 +68,52 @@ func TestAskIsAnsweredStepByStep(t *testing.T) {
 		{Turn: 3, Attempt: 2, Kind: events.AnswerDone},
 	}
 	for _, w := range want {
-		if diff := cmp.Diff(w, recv(t, answers, w.Kind)); diff != "" {
+		got := recv(t, answers, w.Kind)
+		if got.Worker == "" {
+			t.Errorf("%s of nobody", got.Kind)
+		}
+		w.Worker = got.Worker
+		if diff := cmp.Diff(w, got); diff != "" {
 			t.Error(diff)
 		}
 	}
 	if len(others) > 0 {
 		t.Error("another tenant's call of the same id was told")
 	}
+}
+
+// Whoever asked knows at once when nobody is there, and can find out that the
+// worker that was there has died.
+func TestWorkersThatAreGoneAreKnownToBe(t *testing.T) {
+	t.Parallel()
+	s := testenv.Server(t)
+	ingress, worker := s.Bus(t, bus.Options{Name: "ingress"}), s.Remote(t, bus.Options{Name: "conversation"})
+	answers := own(t, ingress, 1, "CA1")
+	ask(t, ingress, "CA1", 1, 1)
+	if a := recv(t, answers, "word that nobody is there"); a.Kind != events.AnswerNobody || a.Turn != 0 {
+		t.Fatalf("answer %+v", a)
+	}
+	hanging := make(chan struct{})
+	stop := serveAsks(t, worker, 4, func(_ context.Context, _ events.Tenant, _ events.Ask, reply func(events.Answer) error) {
+		_ = reply(events.Answer{Kind: events.AnswerBeat})
+		<-hanging
+	})
+	ask(t, ingress, "CA1", 1, 2)
+	beat := recv(t, answers, "beat")
+	if beat.Kind != events.AnswerBeat || ingress.Gone(within(t, 5*time.Second), beat.Worker) {
+		t.Errorf("%+v passes for gone while it hangs", beat)
+	}
+	worker.Close() // as when the process dies
+	for deadline := time.Now().Add(5 * time.Second); !ingress.Gone(within(t, 5*time.Second), beat.Worker); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a dead worker passes for one that is there")
+		}
+	}
+	if ingress.Gone(within(t, 5*time.Second), "") || ingress.Gone(within(t, 5*time.Second), "a.b") {
+		t.Error("nobody in particular passes for gone")
+	}
+	close(hanging)
+	stop()
 }
 
 // Of many workers one takes an ask; when it is lost the next attempt finds

@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 const (
 	firstBeat   = 250 * time.Millisecond // for a worker to say it has the turn
 	nextBeat    = 350 * time.Millisecond // between signs of life after that
+	suspicious  = 130 * time.Millisecond // without one: is the worker still there?
+	nobodyThere = 50 * time.Millisecond  // until somebody may be
 	retryAway   = 250 * time.Millisecond // while the bus is away
 	fillerAfter = 2 * time.Second        // of silence: the caller hears that we are still there
 	giveUpAfter = 14 * time.Second       // of silence: the caller hears a way on
@@ -36,6 +39,8 @@ type answer struct {
 	began    time.Time
 	firstAt  time.Time // first word written
 	lastAt   time.Time // last word written
+	worker   string    // who is at the present attempt; empty: not known
+	suspect  time.Time // when to ask whether the worker is there; zero: has been asked
 	deadline time.Time // when the present attempt is given up
 	said     strings.Builder
 	pending  strings.Builder // words that came while no socket was open
@@ -109,15 +114,25 @@ func (a *answer) due() time.Time {
 		return a.silentAt
 	case a.complete:
 		return a.doneAt
+	case !a.suspect.IsZero() && a.suspect.Before(a.deadline):
+		return a.suspect
 	}
 	return a.deadline
+}
+
+// alive notes a sign of life of the worker at the present attempt.
+func (a *answer) alive(worker string, now time.Time) {
+	a.worker, a.deadline = worker, now.Add(nextBeat)
+	if worker != "" {
+		a.suspect = now.Add(suspicious)
+	}
 }
 
 // ask gives the turn to a conversation worker.
 func (c *call) ask(now time.Time) {
 	a := c.ans
 	a.attempt++
-	a.deadline = now.Add(firstBeat)
+	a.worker, a.suspect, a.deadline = "", time.Time{}, now.Add(firstBeat)
 	err := c.w.ask(c.tenant, events.Ask{
 		Call: c.id, Turn: a.turn, Attempt: a.attempt, Caller: c.from, StartedAt: c.started,
 		History: c.history, Said: a.said.String() + a.pending.String(),
@@ -133,15 +148,19 @@ func (c *call) ask(now time.Time) {
 // step is one message of a worker.
 func (c *call) step(m events.Answer) {
 	a := c.ans
+	now := time.Now()
+	if m.Kind == events.AnswerNobody && a != nil && a.worker == "" {
+		a.deadline = now.Add(nobodyThere)
+		return
+	}
 	if a == nil || a.complete || a.settled || m.Turn != a.turn || m.Attempt != a.attempt {
 		return
 	}
-	now := time.Now()
 	switch m.Kind {
 	case events.AnswerBeat:
-		a.deadline = now.Add(nextBeat)
+		a.alive(m.Worker, now)
 	case events.AnswerText:
-		a.deadline = now.Add(nextBeat)
+		a.alive(m.Worker, now)
 		c.say(m.Text)
 	case events.AnswerDone:
 		c.finish(m.Action)
@@ -184,7 +203,12 @@ func (c *call) finish(action *events.Action) {
 // or when everything that was to be said has been spoken.
 func (c *call) answerDue(now time.Time) {
 	a := c.ans
-	if !a.complete {
+	switch {
+	case a.complete:
+	case now.Before(a.deadline):
+		c.check()
+		return
+	default:
 		c.again(now)
 		return
 	}
@@ -194,6 +218,21 @@ func (c *call) answerDue(now time.Time) {
 	if action != nil {
 		c.act(*action)
 	}
+}
+
+// check finds out whether the worker at the present attempt is still there.
+func (c *call) check() {
+	a := c.ans
+	a.suspect = time.Time{}
+	g := gone{turn: a.turn, attempt: a.attempt}
+	worker := a.worker
+	go func() {
+		ctx, cancel := context.WithTimeout(c.w.life, nextBeat)
+		defer cancel()
+		if c.w.bus.Gone(ctx, worker) {
+			c.post(g)
+		}
+	}()
 }
 
 // again asks another worker, and lets the caller know when that takes long.

@@ -67,8 +67,9 @@ type (
 		sock  *socket
 		clean bool
 	}
-	located  struct{} // where in the stream the call begins is known
-	stopping struct{} // the process is going away
+	gone     struct{ turn, attempt int } // who was at that attempt has died
+	located  struct{}                    // where in the stream the call begins is known
+	stopping struct{}                    // the process is going away
 )
 
 const (
@@ -135,6 +136,10 @@ func (c *call) handle(m any) (over bool) {
 		c.register()
 	case events.Answer:
 		c.step(m)
+	case gone:
+		if a := c.ans; a != nil && !a.complete && !a.settled && a.turn == m.turn && a.attempt == m.attempt {
+			c.again(time.Now())
+		}
 	case events.Control:
 		return c.control(m)
 	case stopping:
