@@ -51,7 +51,6 @@ type answer struct {
 	doneAt   time.Time // when the last word is taken to have been spoken
 	silentAt time.Time // when Twilio said it was
 	settled  bool      // written down as turn.spoken
-	resumed  bool      // asked again after a takeover
 	cut      string    // what the caller heard, once interrupted
 	isCut    bool
 }

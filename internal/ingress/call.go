@@ -28,13 +28,15 @@ type call struct {
 	from    string
 	to      string
 	started time.Time
-	epoch   int64 // of our ownership
+	epoch   int64  // of our ownership
+	read    uint64 // of the stream, to here, when we took the call over; 0: it is ours from the beginning
 
 	inbox chan any
 	done  chan struct{}
 
 	// Below: touched by run only.
 	sock        *socket
+	fresh       bool // the socket is not the first, and has brought no words yet
 	session     string
 	answered    bool
 	seq         int // callseq of the last fact
@@ -68,6 +70,7 @@ type (
 		clean bool
 	}
 	gone     struct{ turn, attempt int } // who was at that attempt has died
+	late     []events.Event              // facts of a former owner that came to the log after we had read it
 	located  struct{}                    // where in the stream the call begins is known
 	stopping struct{}                    // the process is going away
 )
@@ -136,6 +139,8 @@ func (c *call) handle(m any) (over bool) {
 		c.register()
 	case events.Answer:
 		c.step(m)
+	case late:
+		c.adopt(m)
 	case gone:
 		if a := c.ans; a != nil && !a.complete && !a.settled && a.turn == m.turn && a.attempt == m.attempt {
 			c.again(time.Now())
@@ -200,6 +205,7 @@ func (c *call) open(m opened) {
 		c.sock.close()
 	}
 	c.sock, c.session, c.endsAt, c.dialling = m.sock, m.setup.SessionID, time.Time{}, false
+	c.fresh = c.answered
 	if c.answered {
 		c.log.Info("caller reconnected", zap.Int("turn", c.turn))
 		c.resume()
@@ -261,7 +267,13 @@ func (c *call) pressed() {
 // heard is one utterance of the caller.
 func (c *call) heard(text, lang string, keys bool) {
 	text = strings.TrimSpace(clip(text, maxTurn))
-	if text == "" || c.replayed(text) {
+	if text == "" {
+		return
+	}
+	replayed := c.fresh && !keys && text == c.lastHeard()
+	c.fresh = false
+	if replayed {
+		c.repeat()
 		return
 	}
 	c.settle(false)
@@ -277,11 +289,19 @@ func (c *call) heard(text, lang string, keys bool) {
 	c.ask(time.Now())
 }
 
-// replayed reports whether the words are a frame Twilio sends again after a
-// reconnection: the very turn that the log ends with.
-func (c *call) replayed(text string) bool {
-	return c.ans != nil && c.ans.resumed && c.ans.turn == c.turn &&
-		time.Since(c.ans.began) < 2*time.Second && c.lastHeard() == text
+// repeat says an answer again whose turn came again: after a reconnection
+// Twilio replays what it has had no answer to. One still being given goes on.
+func (c *call) repeat() {
+	a := c.ans
+	if a == nil || a.turn != c.turn || !a.complete {
+		return
+	}
+	text := a.said.String()
+	if last := len(c.history) - 1; a.settled && last >= 0 && c.history[last].Role == events.RoleAgent {
+		text = c.history[last].Text
+	}
+	c.utter(text, false)
+	c.utter("", true)
 }
 
 func (c *call) lastHeard() string {

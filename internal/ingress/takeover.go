@@ -75,6 +75,9 @@ func (w *worker) start(c *call) (*call, error) {
 	}
 	c.release = release
 	go c.run()
+	if c.read > 0 {
+		go c.lookAgain()
+	}
 	return c, nil
 }
 
@@ -123,7 +126,9 @@ func (c *call) rebuild(ctx context.Context, entry bus.CallEntry) error {
 		return err
 	}
 	var seqs []uint64
+	read := entry.FirstSeq
 	for _, e := range past {
+		read = max(read, e.Seq)
 		if e.CallSeq > 0 {
 			c.seq = max(c.seq, e.CallSeq)
 			seqs = append(seqs, e.Seq)
@@ -131,12 +136,52 @@ func (c *call) rebuild(ctx context.Context, entry bus.CallEntry) error {
 		c.replay(e)
 	}
 	c.facts.inherit(entry.FirstSeq, seqs)
+	c.read = read
 	// What the former owner said last may not have been written down.
 	if entry.Turn > 0 && c.ans != nil && c.ans.turn == entry.Turn && !c.ans.settled {
 		c.ans.said.WriteString(entry.Said)
 		c.ans.complete, c.ans.doneAt = true, time.Now()
 	}
 	return nil
+}
+
+// lookAgain reads the log once more, for what a former owner had written down
+// but not yet sent when it died: it does so when it is started again.
+func (c *call) lookAgain() {
+	for _, after := range []time.Duration{time.Second, 4 * time.Second} {
+		select {
+		case <-c.done:
+			return
+		case <-time.After(after):
+		}
+		ctx, cancel := context.WithTimeout(c.w.life, logWait)
+		tail, err := c.w.bus.ReadCall(ctx, c.tenant, c.id, bus.Span{First: c.read + 1})
+		cancel()
+		if err == nil && len(tail) > 0 {
+			c.post(late(tail))
+		}
+	}
+}
+
+// adopt takes a turn of the caller's that we did not know of, if nothing has
+// been said since.
+func (c *call) adopt(tail []events.Event) {
+	before := c.turn
+	for _, e := range tail {
+		f, heard := e.Fact.(events.TurnHeard)
+		if !heard || f.Turn <= before || f.Turn != c.turn+1 {
+			continue
+		}
+		c.settle(false)
+		c.seq = max(c.seq, e.CallSeq)
+		c.turn = f.Turn
+		c.history = append(c.history, events.Line{Role: events.RoleCaller, Text: f.Text})
+		c.ans = newAnswer(f.Turn)
+	}
+	if c.turn > before {
+		c.log.Info("turn of a former owner adopted", zap.Int("turn", c.turn))
+		c.ask(time.Now())
+	}
 }
 
 // spanOf is where to look for the facts of a call in the registry.
@@ -155,7 +200,6 @@ func (c *call) replay(e events.Event) {
 		c.turn = max(c.turn, f.Turn)
 		c.history = append(c.history, events.Line{Role: events.RoleCaller, Text: f.Text})
 		c.ans = newAnswer(f.Turn)
-		c.ans.resumed = true
 	case events.TurnSpoken:
 		if f.Turn > 0 {
 			c.history = append(c.history, events.Line{Role: events.RoleAgent, Text: f.Text, Cut: f.Cut})
