@@ -32,7 +32,7 @@ const (
 	lease      = 20 * time.Second // kept up while the model is asked
 	modelTries = 6                // deliveries after which the tenant is told without a model
 	skew       = time.Minute
-	simulated  = "simulated" // prefix of the stand-in's model name
+	standIn    = "simulated" // prefix of the stand-in's model name
 )
 
 // Run listens for call.ended and publishes call.summarized.
@@ -188,7 +188,7 @@ func (w *worker) derive(ctx context.Context, e events.Event, s events.Settings, 
 		return nil
 	}
 	p.Raw, p.Model, p.TokensIn, p.TokensOut = got.Raw, got.Model, got.TokensIn, got.TokensOut
-	p.Simulated = strings.HasPrefix(got.Model, simulated)
+	p.Simulated = strings.HasPrefix(got.Model, standIn)
 	sum.Producer = p
 	return adopt(s, c, got.Raw, sum)
 }
