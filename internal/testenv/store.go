@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -65,30 +66,41 @@ func (d *Database) Customer(t testing.TB, set events.Settings) events.Settings {
 	return set
 }
 
-// Rows are all rows of one tenant as JSON, sorted, by table.
+// Rows are all rows of one tenant as JSON, sorted, by table; its settings,
+// numbers and keys are not among them.
 func (d *Database) Rows(t testing.TB, tenant events.Tenant) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
-	for _, table := range d.query(t, `SELECT c.table_name FROM information_schema.columns c JOIN information_schema.tables USING (table_schema, table_name)
-		WHERE c.table_schema = 'app' AND c.column_name = 'customer_id' AND table_type = 'BASE TABLE'`) {
-		if rows := d.query(t, `SELECT to_jsonb(x)::text FROM app.`+pgx.Identifier{table}.Sanitize()+` x WHERE customer_id = $1 ORDER BY 1`, int32(tenant)); len(rows) > 0 {
-			out[table] = rows
+	for _, table := range d.tables(t) {
+		if rows := d.query(t, `SELECT to_jsonb(x)::text FROM `+table+` x WHERE customer_id = $1 ORDER BY 1`, int32(tenant)); len(rows) > 0 {
+			out[strings.Trim(table, `"`)] = rows
 		}
 	}
 	return out
 }
 
-// Forget does what no program does: it runs one statement as an administrator,
-// $1 being the tenant.
-func (d *Database) Forget(t testing.TB, tenant events.Tenant, sql string) {
+// Clear deletes all rows of one tenant, or those in some tables.
+func (d *Database) Clear(t testing.TB, tenant events.Tenant, tables ...string) {
 	t.Helper()
-	d.query(t, sql, int32(tenant))
+	if len(tables) == 0 {
+		tables = d.tables(t)
+	}
+	for _, table := range tables {
+		d.query(t, `DELETE FROM `+table+` WHERE customer_id = $1 RETURNING ''`, int32(tenant))
+	}
+}
+
+// tables are those with rows of tenants, quoted.
+func (d *Database) tables(t testing.TB) []string {
+	t.Helper()
+	return d.query(t, `SELECT quote_ident(table_name) FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+		WHERE table_schema = 'app' AND column_name = 'customer_id' AND table_type = 'BASE TABLE' AND table_name NOT IN ('customers', 'phone_numbers', 'api_keys')`)
 }
 
 func (d *Database) query(t testing.TB, sql string, args ...any) []string {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	c, err := pgx.Connect(ctx, d.admin)
+	c, err := pgx.Connect(ctx, d.admin+" search_path=app")
 	if err != nil {
 		t.Fatal(err)
 	}
