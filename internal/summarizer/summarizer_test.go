@@ -124,9 +124,9 @@ func (o *office) summaries(n int) (all []events.Event) {
 // only is the one summary there is, once a call that ends later has its own.
 func (o *office) only() events.CallSummarized {
 	o.t.Helper()
-	all := o.summaries(1)
+	o.summaries(1)
 	o.call("CAlast")
-	all = o.summaries(2)
+	all := o.summaries(2)
 	if all[0].Call == "CAlast" || all[1].Call != "CAlast" {
 		o.t.Errorf("summaries of %s and %s", all[0].Call, all[1].Call)
 	}
@@ -193,8 +193,10 @@ func TestTwoWorkersAskOnce(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- one.callEnded(t.Context(), e, ended(e)) }()
 	until(t, "the first has asked", func() bool { return m.asked.Load() == 1 })
-	if err := two.callEnded(t.Context(), e, ended(e)); err == nil {
-		t.Error("the second does not wait for the first")
+	soon, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := two.callEnded(soon, e, ended(e)); err == nil || m.asked.Load() != 1 {
+		t.Errorf("the second does not leave it to the first: %v", err)
 	}
 	close(m.wait)
 	if err := <-done; err != nil {
@@ -205,6 +207,22 @@ func TestTwoWorkersAskOnce(t *testing.T) {
 	}
 	if sum := o.summaries(1); m.asked.Load() != 1 || sum[0].Fact.(events.CallSummarized).Summary != "Ann called." {
 		t.Errorf("asked %d times: %+v", m.asked.Load(), sum)
+	}
+}
+
+// What one worker could not do another can at once.
+func TestAWorkerThatFailsLeavesTheCallToOthers(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	down := &says{err: func(int64) error { return &openai.Error{Kind: openai.Down} }}
+	e := o.call("CA1", "My name is Ann Lee.")
+	e.Delivery = 1
+	one, two := newWorker(o.Platform, o.dir, down.ask), newWorker(o.Platform, o.dir, (&says{}).ask)
+	if err := one.callEnded(t.Context(), e, ended(e)); openai.KindOf(err) != openai.Down {
+		t.Errorf("failed for another reason: %v", err)
+	}
+	if err := two.callEnded(t.Context(), e, ended(e)); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -380,9 +398,9 @@ func TestModelReadsTheCallInOrder(t *testing.T) {
 	o.works(newWorker(o.Platform, o.dir, m.ask))
 	stranger := o.fact("CA1", 2, events.TurnHeard{Turn: 1, Text: "of another tenant"})
 	stranger = events.New(o.set.Tenant+1, "CA1", stranger.Time, stranger.Fact)
-	first := o.publish(o.fact("CA1", 4, events.TurnSpoken{Turn: 1, Text: "one, answered"}))
+	first := o.publish(o.fact("CA1", 5, events.TurnSpoken{Turn: 1, Text: "one, answered", Cut: true}))
 	o.publish(stranger)
-	o.publish(o.fact("CA1", 5, events.TurnHeard{Turn: 2, Text: "two"}))
+	o.publish(o.fact("CA1", 4, events.TurnHeard{Turn: 2, Text: "two"})) // the caller cuts in
 	o.publish(o.fact("CA2", 3, events.TurnHeard{Turn: 1, Text: "of another call"}))
 	o.publish(o.fact("CA1", 3, events.TurnHeard{Turn: 1, Text: "one"}))
 	o.publish(o.fact("CA1", 6, events.TurnSpoken{Turn: 2, Text: "two, answered", Cut: true}))
