@@ -34,6 +34,7 @@ func TestNumbersAreReadAsSaid(t *testing.T) {
 		"a 2019 Civic with 3 doors":      {"2019", "3"},
 		"three four":                     {"3", "4"},
 		"20 15":                          {"20", "15"}, // in digits, years are written whole
+		"20 fifteen":                     {"2015"},
 		"nineteen":                       {"19"},
 		"one hundred two":                {"102"},
 		"no number":                      nil,
