@@ -72,7 +72,7 @@ func TestNamesOfRealCallersGetThroughTheGate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := newOffice(t)
+	o := newOffice(t, testenv.Postgres(t))
 	for _, tpl := range templates {
 		if tpl.ID == "insurance_v1" {
 			o.set.Template = tpl
@@ -139,7 +139,7 @@ func TestNamesOfRealCallersGetThroughTheGate(t *testing.T) {
 // A worker that is told to stop finishes the call it has begun.
 func TestStoppingFinishesTheCall(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := newOffice(t, testenv.Postgres(t))
 	m := &says{wait: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -23,7 +23,7 @@ import (
 	"neurosphere.ai/neurosphere/internal/testenv"
 )
 
-// office is one business, with a bus and a database of its own.
+// office is one business, with a bus of its own.
 type office struct {
 	*app.Platform
 	t   *testing.T
@@ -31,9 +31,8 @@ type office struct {
 	dir *settings.Directory
 }
 
-func newOffice(t *testing.T) *office {
+func newOffice(t *testing.T, db *testenv.Database) *office {
 	t.Helper()
-	db := testenv.Postgres(t)
 	o := &office{
 		Platform: &app.Platform{Log: zap.NewNop(), Bus: testenv.Bus(t), Store: db.Store},
 		t:        t, dir: settings.NewDirectory(zap.NewNop()),
@@ -186,7 +185,7 @@ func claim(field, value, evidence string) map[string]any {
 // the same.
 func TestTwoWorkersAskOnce(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := newOffice(t, testenv.Postgres(t))
 	m := &says{wait: make(chan struct{})}
 	one, two := newWorker(o.Platform, o.dir, m.ask), newWorker(o.Platform, o.dir, m.ask)
 	e := o.call("CA1", "My name is Ann Lee.")
@@ -213,7 +212,7 @@ func TestTwoWorkersAskOnce(t *testing.T) {
 // What one worker could not do another can at once.
 func TestAWorkerThatFailsLeavesTheCallToOthers(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := newOffice(t, testenv.Postgres(t))
 	down := &says{err: func(int64) error { return &openai.Error{Kind: openai.Down} }}
 	e := o.call("CA1", "My name is Ann Lee.")
 	e.Delivery = 1
@@ -228,7 +227,7 @@ func TestAWorkerThatFailsLeavesTheCallToOthers(t *testing.T) {
 
 func TestWorkersShareCalls(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := newOffice(t, testenv.Postgres(t))
 	m := &says{}
 	const n = 20
 	for i := range n {
@@ -257,6 +256,7 @@ func until(t *testing.T, what string, ok func() bool) {
 // However a question fails, the business is told about the call once.
 func TestCallsAreNotLostWhenTheModelFails(t *testing.T) {
 	t.Parallel()
+	db := testenv.Postgres(t)
 	const without = "The caller spoke 1 times in a call of 60 seconds. No summary could be made."
 	for name, tc := range map[string]struct {
 		err   func(n int64) error
@@ -275,7 +275,7 @@ func TestCallsAreNotLostWhenTheModelFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := newOffice(t)
+			o := newOffice(t, db)
 			m := &says{err: tc.err}
 			o.works(newWorker(o.Platform, o.dir, m.ask))
 			o.call("CA1", "My name is Ann Lee.")
@@ -294,6 +294,7 @@ func TestCallsAreNotLostWhenTheModelFails(t *testing.T) {
 // for when it could not be kept.
 func TestOneQuestionWhateverElseFails(t *testing.T) {
 	t.Parallel()
+	db := testenv.Postgres(t)
 	for name, breaks := range map[string]func(w *worker, once func() error){
 		"publishing": func(w *worker, once func() error) {
 			publish := w.publish
@@ -323,7 +324,7 @@ func TestOneQuestionWhateverElseFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := newOffice(t)
+			o := newOffice(t, db)
 			m := &says{}
 			w := newWorker(o.Platform, o.dir, m.ask)
 			var times atomic.Int64
@@ -356,7 +357,7 @@ func (f flaky) ClaimExtraction(ctx context.Context, call, key, by string, lease 
 
 func TestOnlyWhatTheCallerSaidIsFound(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := newOffice(t, testenv.Postgres(t))
 	doc := document(
 		claim("personal.name", "Ann Lee", "My name is Ann Lee"),
 		claim("personal.name", "Mia", "this is Mia"),
@@ -393,7 +394,7 @@ func TestOnlyWhatTheCallerSaidIsFound(t *testing.T) {
 // this tenant and of nothing else, however the facts got into the stream.
 func TestModelReadsTheCallInOrder(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := newOffice(t, testenv.Postgres(t))
 	m := &says{}
 	o.works(newWorker(o.Platform, o.dir, m.ask))
 	stranger := o.fact("CA1", 2, events.TurnHeard{Turn: 1, Text: "of another tenant"})
@@ -436,7 +437,7 @@ func TestModelReadsTheCallInOrder(t *testing.T) {
 
 func TestNobodyIsAskedAboutSilence(t *testing.T) {
 	t.Parallel()
-	o := newOffice(t)
+	o := newOffice(t, testenv.Postgres(t))
 	m := &says{}
 	o.works(newWorker(o.Platform, o.dir, m.ask))
 	o.call("CA1")
@@ -449,6 +450,7 @@ func TestNobodyIsAskedAboutSilence(t *testing.T) {
 // Whatever a model says fits into an event.
 func TestWhateverTheModelSaysIsPublished(t *testing.T) {
 	t.Parallel()
+	db := testenv.Postgres(t)
 	var words []string
 	for i := range 50 {
 		words = append(words, fmt.Sprint("area", i))
@@ -480,7 +482,7 @@ func TestWhateverTheModelSaysIsPublished(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := newOffice(t)
+			o := newOffice(t, db)
 			m := &says{doc: tc.doc}
 			o.works(newWorker(o.Platform, o.dir, m.ask))
 			o.call("CA1", said)
