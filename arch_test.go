@@ -68,7 +68,7 @@ var owners = map[string]string{
 	"github.com/nats-io/nats-server":        "internal/bus/embedded cmd/neurosphere internal/testenv",
 	"github.com/cloudevents/sdk-go":         "internal/bus",
 	"github.com/santhosh-tekuri/jsonschema": "internal/bus schemas",
-	"github.com/jackc/pgx":                  "internal/store",
+	"github.com/jackc/pgx":                  "internal/store internal/testenv",
 	"github.com/pressly/goose":              "internal/store",
 	"github.com/twilio/twilio-go/client":    "internal/twilio",
 	"github.com/twilio/twilio-go/rest/api":  "internal/twilio",

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -142,8 +143,9 @@ func subjectOf(e events.Event) string {
 	return e.ID
 }
 
-// decode reads what encode wrote, and structured mode besides. Its errors name
-// what is wrong and quote nothing of the body.
+// decode reads what encode wrote, and structured mode besides. A NUL in e's
+// words comes as U+FFFD. Its errors name what is wrong and quote nothing of the
+// body.
 func (c *codec) decode(subject string, h nats.Header, data []byte) (events.Event, error) {
 	t, name, err := splitSubject(subject)
 	if err != nil {
@@ -167,14 +169,37 @@ func (c *codec) decode(subject string, h nats.Header, data []byte) (events.Event
 	if head.Tenant != t {
 		return events.Event{}, fmt.Errorf("tenantid %s on subject of tenant %s", head.Tenant, t)
 	}
-	if err := c.schemas.checkRead(name, ce.Data()); err != nil {
+	data = withoutNUL(ce.Data())
+	if err := c.schemas.checkRead(name, data); err != nil {
 		return events.Event{}, fmt.Errorf("%s: %w", name, err)
 	}
 	v := reflect.New(c.facts[name])
-	if err := json.Unmarshal(ce.Data(), v.Interface()); err != nil {
+	if err := json.Unmarshal(data, v.Interface()); err != nil {
 		return events.Event{}, fmt.Errorf("%s: body does not fit its type", name)
 	}
 	return events.Event{Head: head, Fact: v.Elem().Interface().(events.Fact)}, nil
+}
+
+// withoutNUL is data with U+FFFD for each NUL its strings hold. Models write
+// some, and one in a single row would keep every row after it from being
+// written: PostgreSQL has no such character.
+func withoutNUL(data []byte) []byte {
+	nul := []byte(`\u0000`)
+	if !bytes.Contains(data, nul) {
+		return data
+	}
+	out := make([]byte, 0, len(data))
+	for len(data) > 0 {
+		switch {
+		case bytes.HasPrefix(data, nul):
+			out, data = append(out, `\ufffd`...), data[len(nul):]
+		case data[0] == '\\' && len(data) > 1: // an escaped backslash begins nothing else
+			out, data = append(out, data[:2]...), data[2:]
+		default:
+			out, data = append(out, data[0]), data[1:]
+		}
+	}
+	return out
 }
 
 // splitSubject reads tenant.<id>.<noun>.<past participle>.

@@ -82,6 +82,25 @@ func TestCodecRoundTrip(t *testing.T) {
 	}
 }
 
+func TestNULComesAsAReplacement(t *testing.T) {
+	c := testCodec(t)
+	for said, want := range map[string]string{
+		"caf\x00e9": "caf\ufffde9", "\x00\x00": "\ufffd\ufffd", `\u0000`: `\u0000`, `\` + "\x00": `\` + "\ufffd", `\\u0000"`: `\\u0000"`,
+	} {
+		m, err := c.encode(events.New(1, "CA1", codecTime, events.TurnHeard{Turn: 1, Text: said}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.decode(m.Subject, m.Header, m.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := got.Fact.(events.TurnHeard); f.Text != want {
+			t.Errorf("%q is %q, want %q", said, f.Text, want)
+		}
+	}
+}
+
 // What an acceptance check would look at, spelled out.
 func TestCodecWritesContract(t *testing.T) {
 	e := aTurn()

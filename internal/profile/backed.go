@@ -13,13 +13,16 @@ import (
 func (g gate) backed(f events.Field, value, quote, turn string) bool {
 	switch f.Type {
 	case "boolean":
-		return value == "false" || !slices.ContainsFunc(strings.Fields(fold(quote)), negates)
+		if value == "false" {
+			return denies(turn)
+		}
+		return !denies(quote)
 	case "int", "number", "float":
 		return numberBacked(value, quote, turn, strings.HasSuffix(f.Path, ".year"))
 	case "phone":
 		return strings.Contains(digitsIn(turn), strings.TrimPrefix(value[1:], "1"))
 	case "email":
-		return strings.Contains(spelledEmail(turn), value)
+		return emailBacked(value, turn)
 	case "date":
 		return g.dateBacked(value, quote) || g.dateBacked(value, turn)
 	}
@@ -29,12 +32,41 @@ func (g gate) backed(f events.Field, value, quote, turn string) bool {
 	return textBacked(value, quote, turn)
 }
 
-func negates(w string) bool {
-	switch w {
-	case "not", "no", "never", "nope", "nah", "t", "cannot", "without": // "isn't" is two words here
-		return true
+func denies(text string) bool {
+	return slices.ContainsFunc(strings.Fields(fold(text)), func(w string) bool {
+		switch w {
+		case "not", "no", "never", "nope", "nah", "t", "cannot", "without": // "isn't" is two words here
+			return true
+		}
+		return false
+	})
+}
+
+// emailBacked wants the whole address: "lee@example.com" is not what somebody
+// says who says "ann dot lee at example dot com". Letters may be spelled.
+func emailBacked(value, turn string) bool {
+	text := spelling.Replace(strings.ToLower(turn))
+	for i := range text {
+		if text[i] != value[0] || i > 0 && emailLetter(text[i-1]) {
+			continue
+		}
+		rest, left := text[i:], value
+		for left != "" && rest != "" && (rest[0] == left[0] || rest[0] == ' ') {
+			if rest[0] == left[0] {
+				left = left[1:]
+			}
+			rest = rest[1:]
+		}
+		// A full stop ends the sentence, unless more of the address follows.
+		if left == "" && !emailLetter((strings.TrimLeft(rest, ".") + " ")[0]) {
+			return true
+		}
 	}
 	return false
+}
+
+func emailLetter(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || strings.IndexByte("._%+-", c) >= 0
 }
 
 // numberBacked wants the number in the quote; one that stands alone in the

@@ -36,7 +36,7 @@ type Correction struct {
 type Known struct {
 	Value    string    `json:"value"`           // of a list: all items, with commas
 	Items    []string  `json:"items,omitempty"` // of a list, in the order they were first said
-	Call     string    `json:"call_id"`         // the latest that said so; empty where By set it
+	Call     string    `json:"call_id"`         // the first that said so; empty where By set it
 	Turn     int       `json:"turn"`
 	Evidence string    `json:"evidence"`
 	At       time.Time `json:"said_at"`

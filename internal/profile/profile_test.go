@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,8 @@ func TestGate(t *testing.T) {
 		"number with a letter":          {events.Finding{Turn: 2, Evidence: "my budget is 250k", Field: "financing.max_budget", Value: "250k"}, "250000", "", 2},
 		"phone":                         {events.Finding{Turn: 3, Evidence: "206 555 0142", Field: "personal.phone", Value: "206 555 0142"}, "+12065550142", "", 3},
 		"spouse":                        {events.Finding{Turn: 2, Evidence: "my wife Lena", Subject: "spouse", Field: "family.spouse_name", Value: "Lena"}, "Lena", "", 2},
+		"somebody else's family":        {events.Finding{Turn: 3, Evidence: "The other driver was Sam Lund", Subject: "neighbour", Field: "family.spouse_name", Value: "Sam"}, "", profile.WrongSubject, 0},
+		"more than a value":             {events.Finding{Turn: 3, Evidence: "The other driver was Sam Lund", Subject: "other", Field: "memory.person", Value: strings.Repeat("Sam Lund ", 60)}, "", profile.BadValue, 0},
 		"free memory":                   {events.Finding{Turn: 3, Evidence: "The other driver was Sam Lund", Subject: "other", Field: "memory.person", Value: "Sam Lund"}, "Sam Lund", "", 3},
 		"never said":                    {events.Finding{Turn: 1, Evidence: "my name is Omar Sharif", Field: "personal.name", Value: "Omar Sharif"}, "", profile.QuoteNotFound, 0},
 		"half a word":                   {events.Finding{Turn: 1, Evidence: "name is Omar Rey", Field: "personal.name", Value: "Omar Rey"}, "", profile.QuoteNotFound, 0},

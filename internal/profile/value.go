@@ -129,7 +129,6 @@ type numberReader struct {
 	total, cur *big.Rat // cur nil: none begun
 	room       int64    // what may be added now is less than this
 	gap        bool     // "and" or "a" came in between
-	inWords    bool     // cur is
 	century    bool     // the last of out is a spoken 19 or 20, and nothing came since
 }
 
@@ -177,13 +176,12 @@ func (r *numberReader) add(n, next int64) {
 	} else {
 		r.flush()
 		r.begin(new(big.Rat).SetInt64(n))
-		r.inWords = true
 	}
 	r.room, r.gap = next, false
 }
 
 func (r *numberReader) begin(n *big.Rat) {
-	r.cur, r.total, r.room, r.gap, r.inWords = n, new(big.Rat), 0, false, false
+	r.cur, r.total, r.room, r.gap = n, new(big.Rat), 0, false
 }
 
 func (r *numberReader) scale(by int64) {
@@ -201,7 +199,7 @@ func (r *numberReader) flush() {
 	}
 	n := r.total.Add(r.total, r.cur)
 	v, afterCentury := int64(-1), r.century
-	if n.IsInt() && n.Num().IsInt64() && r.inWords {
+	if n.IsInt() && n.Num().IsInt64() {
 		v = n.Num().Int64()
 	}
 	r.century = !r.gap && (v == 19 || v == 20)

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -32,6 +33,9 @@ func TestNumbersAreReadAsSaid(t *testing.T) {
 		"twenty and nineteen":            {"20", "19"},
 		"a 2019 Civic with 3 doors":      {"2019", "3"},
 		"three four":                     {"3", "4"},
+		"20 15":                          {"20", "15"}, // in digits, years are written whole
+		"20 fifteen":                     {"2015"},
+		"nineteen":                       {"19"},
 		"one hundred two":                {"102"},
 		"no number":                      nil,
 	} {
@@ -69,6 +73,8 @@ func TestDatesAreMeantOnTheDayOfTheCall(t *testing.T) {
 		"a month ago":                          {"2026-04-06"},
 		"between June 1st and June twentieth":  {"2026-06-01", "2026-06-20"},
 		"February 30th":                        nil,
+		"March 3rd, 1850":                      nil,
+		"3/14/2400":                            nil,
 		"13/45":                                nil,
 		"some day":                             nil,
 		"the twenty-first of August, you know": {"2026-08-21"},
@@ -148,8 +154,25 @@ func TestValuesAreWhatTheWordsSay(t *testing.T) {
 		"phone never said":                {"phone", "+12065550143", "206", "it's 206 555 0142", false},
 		"date meant":                      {"date", "2026-05-07", "tomorrow", "call me tomorrow", true},
 		"date not meant":                  {"date", "2026-06-07", "tomorrow", "call me tomorrow", false},
+		"the weekday of another week":     {"date", "2026-05-15", "on Friday", "on Friday please", true},
+		"the weekday of another month":    {"date", "2026-06-26", "on Friday", "on Friday please", false},
+		"another weekday":                 {"date", "2026-05-14", "on Friday", "on Friday please", false},
+		"next year, which was not said":   {"date", "2027-03-03", "March 3rd", "until March 3rd", true},
+		"years ago, which was not said":   {"date", "1980-03-03", "March 3rd", "born March 3rd", false},
+		"another year than said":          {"date", "2025-03-03", "March 3rd, 2026", "March 3rd, 2026", false},
+		"birthday":                        {"date", "--03-03", "March 3rd", "born March 3rd", true},
 		"true though denied":              {"boolean", "true", "I'm not married", "No, I'm not married", false},
 		"false when denied":               {"boolean", "false", "I'm not married", "No, I'm not married", true},
+		"false denied in the turn":        {"boolean", "false", "pre-approved yet", "We aren't pre-approved yet", true},
+		"false though nothing denies it":  {"boolean", "false", "I'm pre-approved", "Yes, I'm pre-approved", false},
+		"true":                            {"boolean", "true", "I'm pre-approved", "No rush, I'm pre-approved", true},
+		"e-mail said":                     {"email", "ann.lee@example.com", "Ann dot Lee", "It's Ann dot Lee at example dot com.", true},
+		"e-mail written":                  {"email", "ann.lee@example.com", "ann.lee", "Mine is <ann.lee@example.com>, thanks", true},
+		"e-mail spelled":                  {"email", "lee_9@example.co.uk", "l e e", "l e e underscore 9 at example dot co dot uk", true},
+		"e-mail without its beginning":    {"email", "lee@example.com", "ann dot lee", "ann dot lee at example dot com", false},
+		"e-mail without its end":          {"email", "lee@example.co", "lee", "lee at example dot co dot uk", false},
+		"e-mail with half a word":         {"email", "lee@example.co", "lee", "lee at example dot com", false},
+		"e-mail never said":               {"email", "lee@example.com", "lee", "lee at example dot org", false},
 		"text of the quote":               {"text", "Cedar Street", "on Cedar Street", "I live on Cedar Street", true},
 		"text completed by the turn":      {"text", "Ann Lee", "my name is Ann", "my name is Ann, last name Lee", true},
 		"text only in the rest":           {"text", "Lee", "my name is Ann", "my name is Ann, last name Lee", false},
@@ -211,8 +234,35 @@ func FuzzGate(f *testing.F) {
 				t.Errorf("let through %+v", f)
 			}
 		}
-		if again, _ := Gate(in, claim); len(again) != len(ok) {
+		if ok2, no2 := Gate(in, claim); !reflect.DeepEqual(ok2, ok) || !reflect.DeepEqual(no2, no) {
 			t.Error("not the same twice")
+		}
+	})
+}
+
+// Numbers and dates are read out of anything, and reading again what was read
+// changes nothing.
+func FuzzNumbersAndDates(f *testing.F) {
+	for _, s := range []string{
+		"two hundred and fifty thousand five", "nineteen ninety eight and a half", "hundred hundred k m", "4,312.50 and 1,2,3", "0.1 half 00012",
+		"in 999 years, 999 days ago, last monday", "the thirty first of february 2024, 2/29/2023, 13/13/13", "may 3 may", "٣ 4 ４",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, n := range numbersIn(text) {
+			s := decimal(n)
+			again := numbersIn(s)
+			if n.Sign() < 0 || len(s) <= 20 && (len(again) != 1 || again[0].Cmp(n) != 0) {
+				t.Errorf("%q is %s, which is %v", text, s, again)
+			}
+		}
+		for _, d := range asked.datesIn(text) {
+			s := d.value("x")
+			again := asked.datesIn(s)
+			if d.day.Year() >= 1900 && d.day.Year() <= 2200 && (len(again) != 1 || again[0].value("x") != s) {
+				t.Errorf("%q is %s, which is %v", text, s, again)
+			}
 		}
 	})
 }

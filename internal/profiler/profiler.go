@@ -83,6 +83,13 @@ func (w *worker) lead(ctx context.Context, p *app.Platform) error {
 	if err != nil {
 		return err
 	}
+	// A stream that ends before what was read of it is another one: waiting for
+	// it to grow would leave out all it says until then.
+	if last, err := p.Bus.LastSeq(ctx); err != nil {
+		return err
+	} else if last < floor {
+		return fmt.Errorf("%w: it ends at %d, and %d was read", store.ErrRecreated, last, floor)
+	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go func() {

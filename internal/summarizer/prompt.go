@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/profile"
 )
 
@@ -96,7 +97,7 @@ func adopt(s events.Settings, c call, raw string, sum *events.CallSummarized) er
 	if err := json.Unmarshal([]byte(raw), &said); err != nil {
 		// It was paid for and is kept; what it says is of no use.
 		sum.Summary = "The call could not be summarized."
-		return nil //nolint:nilerr // asking again would be answered from what is kept
+		return fit(sum)
 	}
 	zone, err := time.LoadLocation(s.TimeZone)
 	if err != nil {
@@ -125,18 +126,48 @@ func adopt(s events.Settings, c call, raw string, sum *events.CallSummarized) er
 	}
 	for i := range said.Findings {
 		f := &said.Findings[i]
-		f.Evidence, f.Value, f.Field, f.Subject = clip(f.Evidence, 1000), clip(f.Value, 500), clip(f.Field, 100), clip(f.Subject, 20)
+		f.Evidence, f.Value, f.Field, f.Subject = clip(f.Evidence, 1000), clip(f.Value, 1000), clip(f.Field, 100), clip(f.Subject, 20)
 		f.Turn, f.Confidence = max(f.Turn, 0), clip(f.Confidence, 20)
 	}
 	sum.Findings, sum.Rejected = profile.Gate(profile.GateInput{
 		Turns: c.turns, Fields: s.Template.Fields, Agent: s.Agent, StartedAt: sum.StartedAt, Zone: zone,
 	}, said.Findings)
-	return nil
+	return fit(sum)
 }
 
+// fit makes sum small enough to be published. What goes first is what can be
+// looked up: the model's own words stay in the database.
+func fit(sum *events.CallSummarized) error {
+	for {
+		raw, err := json.Marshal(sum)
+		if err != nil || len(raw) <= maxSummary && len(sum.Producer.Raw) <= maxRaw {
+			return err
+		}
+		switch {
+		case sum.Producer.Raw != "":
+			sum.Producer.Raw = ""
+		case len(sum.Rejected) > 0:
+			sum.Rejected = sum.Rejected[:len(sum.Rejected)/2]
+		case len(sum.Findings) > 0:
+			sum.Findings = sum.Findings[:len(sum.Findings)*3/4]
+		default:
+			return nil
+		}
+	}
+}
+
+const (
+	maxSummary = bus.MaxEventSize - 8<<10 // bytes; leaves room for an event's attributes
+	maxRaw     = 200_000                  // as the schema has it
+)
+
+// clip is the beginning of s, at most n bytes, up to the end of a word.
 func clip(s string, n int) string {
 	if len(s) <= n {
 		return s
+	}
+	if space := strings.LastIndexByte(s[:n+1], ' '); space > n/2 {
+		return s[:space]
 	}
 	for n > 0 && s[n]&0xC0 == 0x80 {
 		n--

@@ -32,7 +32,7 @@ const (
 	lease      = 20 * time.Second // kept up while the model is asked
 	modelTries = 6                // deliveries after which the tenant is told without a model
 	skew       = time.Minute
-	simulated  = "simulated" // prefix of the stand-in's model name
+	standIn    = "simulated" // prefix of the stand-in's model name
 )
 
 // Run listens for call.ended and publishes call.summarized.
@@ -42,14 +42,7 @@ func Run(ctx context.Context, p *app.Platform) error {
 	}
 	dir := settings.NewDirectory(p.Log)
 	client := openai.Open(openai.Options{APIKey: p.Config.OpenAIKey, BaseURL: p.Config.OpenAIBaseURL, Model: p.Config.OpenAIModel})
-	w := &worker{
-		log: p.Log.Named("summarizer"), settings: dir, model: client.JSON, publish: p.Bus.Publish,
-		facts: func(ctx context.Context, e events.Event, f events.CallEnded) ([]events.Event, error) {
-			return p.Bus.ReadCall(ctx, e.Tenant, e.Call, bus.Span{First: f.FirstSeq, Since: f.StartedAt.Add(-skew), Last: e.Seq, Facts: f.Facts})
-		},
-		claims: func(t events.Tenant) (claims, error) { return p.Store.For(t) },
-		name:   uuid.NewString(),
-	}
+	w := newWorker(p, dir, client.JSON)
 	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go w.watch(watch, func(ctx context.Context) error { return dir.Watch(ctx, p.Bus) })
@@ -59,6 +52,20 @@ func Run(ctx context.Context, p *app.Platform) error {
 	p.Ready("summarizer")
 	return bus.Consume(ctx, p.Bus, bus.Consumer{Name: "summarizer", Slots: slots}, w.callEnded)
 }
+
+func newWorker(p *app.Platform, dir *settings.Directory, ask model) *worker {
+	return &worker{
+		log: p.Log.Named("summarizer"), settings: dir, model: ask, publish: p.Bus.Publish,
+		facts: func(ctx context.Context, e events.Event, f events.CallEnded) ([]events.Event, error) {
+			return p.Bus.ReadCall(ctx, e.Tenant, e.Call, bus.Span{First: f.FirstSeq, Since: f.StartedAt.Add(-skew), Last: e.Seq, Facts: f.Facts})
+		},
+		claims: func(t events.Tenant) (claims, error) { return p.Store.For(t) },
+		name:   uuid.NewString(),
+	}
+}
+
+// model answers a question with one document that fits the schema.
+type model func(ctx context.Context, system, user, name string, schema json.RawMessage) (openai.Result, error)
 
 // claims is the store as deriving once needs it.
 type claims interface {
@@ -70,7 +77,7 @@ type claims interface {
 type worker struct {
 	log      *zap.Logger
 	settings *settings.Directory
-	model    func(ctx context.Context, system, user, name string, schema json.RawMessage) (openai.Result, error)
+	model    model
 	publish  func(ctx context.Context, e events.Event) (uint64, error)
 	facts    func(ctx context.Context, e events.Event, f events.CallEnded) ([]events.Event, error)
 	claims   func(t events.Tenant) (claims, error)
@@ -181,7 +188,7 @@ func (w *worker) derive(ctx context.Context, e events.Event, s events.Settings, 
 		return nil
 	}
 	p.Raw, p.Model, p.TokensIn, p.TokensOut = got.Raw, got.Model, got.TokensIn, got.TokensOut
-	p.Simulated = strings.HasPrefix(got.Model, simulated)
+	p.Simulated = strings.HasPrefix(got.Model, standIn)
 	sum.Producer = p
 	return adopt(s, c, got.Raw, sum)
 }

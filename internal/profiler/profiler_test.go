@@ -1,0 +1,402 @@
+package profiler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/app"
+	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/store"
+	"neurosphere.ai/neurosphere/internal/testenv"
+)
+
+var began = time.Date(2026, 5, 6, 15, 0, 0, 0, time.UTC)
+
+func newWorker(t *testing.T, db *testenv.Database) *worker {
+	t.Helper()
+	w := &worker{log: zap.NewNop(), store: db.Store, templates: map[string]events.Template{}, created: began}
+	all, err := store.Templates()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tpl := range all {
+		w.templates[tpl.ID] = tpl
+	}
+	return w
+}
+
+// leads has a worker lead until stop is called.
+func leads(t *testing.T, b *bus.Bus, db *testenv.Database) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	w := newWorker(t, db)
+	go func() {
+		var err error
+		for ctx.Err() == nil && err == nil { // the one before may not have let go yet
+			err = w.lead(ctx, &app.Platform{Log: zap.NewNop(), Bus: b, Store: db.Store})
+		}
+		done <- err
+	}()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("leading: %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// applied is how far the stream is in one tenant's rows.
+func applied(t *testing.T, db *testenv.Database, tenant events.Tenant) (seq uint64) {
+	t.Helper()
+	for _, row := range db.Rows(t, tenant)["projection_offsets"] {
+		var o struct{ Seq uint64 }
+		if err := json.Unmarshal([]byte(row), &o); err != nil {
+			t.Fatal(err)
+		}
+		seq = o.Seq
+	}
+	return seq
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+// day is everything that may happen to one business, in the order it did.
+func day(tenant events.Tenant) (all []events.Event) {
+	mark := "of " + tenant.String()
+	at := began
+	say := func(call string, n int, f events.Fact) {
+		e := events.New(tenant, call, at, f)
+		e.CallSeq = n
+		all = append(all, e)
+		at = at.Add(time.Second)
+	}
+	for i := range 6 {
+		call := fmt.Sprint("CA", i)
+		from := fmt.Sprint("+1206555019", i%2)
+		start := at
+		say(call, 1, events.CallReceived{From: from, To: "+12065550100"})
+		say(call, 2, events.CallAnswered{Session: "s", Greeting: "Hello " + mark})
+		for turn := 1; turn < 4; turn++ {
+			say(call, 2*turn+1, events.TurnHeard{Turn: turn, Text: fmt.Sprint("heard ", turn, " ", mark)})
+			say(call, 2*turn+2, events.TurnSpoken{Turn: turn, Text: fmt.Sprint("spoken ", turn, " ", mark), Cut: turn == 2})
+		}
+		say(call, 0, events.MessageTaken{Turn: 3, For: "Bo", Text: mark})
+		say(call, 9, events.CallEnded{From: from, To: "+12065550100", StartedAt: start, EndedAt: at, Seconds: 60, Reason: events.EndCaller, Turns: 3, Answered: true})
+		for revision := range 1 + i%2 {
+			f := events.CallSummarized{
+				Caller: from, StartedAt: start, EndedAt: at, Seconds: 60, Reason: events.EndCaller, Revision: revision,
+				Summary: fmt.Sprint("summary ", revision, " ", mark), Sentiment: "neutral", Resolution: "unknown", Template: "insurance_v1", Topics: []string{}, Rejected: []events.Reject{}, Messages: []events.Message{},
+				Style: []events.Measure{{Metric: "patience", Micros: int64(i+revision) * 1_000_003}},
+			}
+			for field, v := range map[string]string{"personal.name": "Ann " + tenant.String(), "policies.auto_1.make": []string{"Kia", "Audi", "Volvo"}[i%3], "memory.date": fmt.Sprint("May ", i)} {
+				f.Findings = append(f.Findings, events.Finding{Turn: 1, Evidence: v, Subject: "caller", Field: field, Value: v, Confidence: "stated"})
+			}
+			slices.SortFunc(f.Findings, func(a, b events.Finding) int { return strings.Compare(a.Field, b.Field) })
+			say(call, 0, f)
+		}
+		message := events.Derive("text", call)
+		say(call, 0, events.SMSRequested{Message: message, To: "+12065550177", Purpose: "summary", Body: mark})
+		say(call, 0, events.SMSSent{Message: message, To: "+12065550177", Purpose: "summary", SID: "SM" + call, From: "+12065550100"})
+		say(call, 0, events.SMSDelivered{Message: message, SID: "SM" + call})
+	}
+	say("", 0, events.LeadStaged{Caller: "+12065550190", Stage: "Underwriting", By: "staff:1", Nth: "1"})
+	say("", 0, events.SMSOptedOut{Number: "+12065550177", Source: "SM1"})
+	say("", 0, events.SMSOptedIn{Number: "+12065550177", Source: "SM2"})
+	say("", 0, events.LeadStaged{Caller: "+12065550199", Stage: "Lost", By: "staff:1", Nth: "2"}) // never called
+	return all
+}
+
+// woven are the days of several businesses as one stream has them.
+func woven(tenants ...events.Tenant) (all []events.Event) {
+	var days [][]events.Event
+	for _, id := range tenants {
+		days = append(days, day(id))
+	}
+	for i := range days[0] {
+		for _, d := range days {
+			all = append(all, d[i])
+		}
+	}
+	return all
+}
+
+func publish(t *testing.T, b *bus.Bus, all []events.Event) (last map[events.Tenant]uint64) {
+	t.Helper()
+	last = map[events.Tenant]uint64{}
+	for _, e := range all {
+		seq, err := b.Publish(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last[e.Tenant] = seq
+	}
+	return last
+}
+
+func reached(t *testing.T, db *testenv.Database, last map[events.Tenant]uint64) {
+	t.Helper()
+	for tenant, seq := range last {
+		until(t, fmt.Sprintf("rows of tenant %s are those of %d", tenant, seq), func() bool { return applied(t, db, tenant) >= seq })
+	}
+}
+
+func same(t *testing.T, what string, want, got map[string][]string) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s: %s", what, diff)
+	}
+}
+
+// The stream read again from its beginning makes the same rows, to the byte:
+// whether they were written as things happened, with the worker stopped again
+// and again, or all at once.
+func TestSameRowsAfterReplay(t *testing.T) {
+	t.Parallel()
+	b, live, stopped, again := testenv.Bus(t), testenv.Postgres(t), testenv.Postgres(t), testenv.Postgres(t)
+	all := woven(1, 2)
+	leads(t, b, live)
+	r := rand.New(rand.NewPCG(1, 2))
+	last := map[events.Tenant]uint64{}
+	for len(all) > 0 {
+		n := min(len(all), 1+r.IntN(40))
+		stop := leads(t, b, stopped)
+		maps.Copy(last, publish(t, b, all[:n]))
+		all = all[n:]
+		if r.IntN(2) == 0 {
+			reached(t, stopped, last)
+		} else { // somewhere in the middle
+			until(t, "something is applied", func() bool { return applied(t, stopped, 1) > 0 })
+		}
+		stop()
+	}
+	leads(t, b, stopped)
+	leads(t, b, again)
+	for _, db := range []*testenv.Database{live, stopped, again} {
+		reached(t, db, last)
+	}
+	for _, tenant := range []events.Tenant{1, 2} {
+		want := live.Rows(t, tenant)
+		for _, table := range []string{"calls", "turns", "messages_taken", "call_summaries", "memories", "caller_profiles", "personality_metrics", "personality_averages", "leads", "lead_stagings", "texts", "sms_opt_outs", "usage_days", "inbox"} {
+			if len(want[table]) == 0 {
+				t.Errorf("nothing in %s", table)
+			}
+		}
+		same(t, "stopped again and again", want, stopped.Rows(t, tenant))
+		same(t, "read again", want, again.Rows(t, tenant))
+	}
+}
+
+// stream gives events the sequences of a stream of their own.
+func stream(all []events.Event) []events.Event {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i].Seq = uint64(i + 1)
+	}
+	return all
+}
+
+// timeless are rows without their sequences, which tell when something came.
+func timeless(t *testing.T, rows map[string][]string) map[string][]string {
+	t.Helper()
+	out := map[string][]string{}
+	for table, all := range rows {
+		for _, raw := range all {
+			var row map[string]any
+			if err := json.Unmarshal([]byte(raw), &row); err != nil {
+				t.Fatal(err)
+			}
+			delete(row, "seq")
+			short, err := json.Marshal(row)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[table] = append(out[table], string(short))
+		}
+		slices.Sort(out[table])
+	}
+	return out
+}
+
+// Facts come late, in any order and more than once: the rows are the same.
+func TestRowsDoNotDependOnTheOrderOfArrival(t *testing.T) {
+	t.Parallel()
+	db := testenv.Postgres(t)
+	all := day(1)
+	if err := newWorker(t, db).apply(t.Context(), stream(all)); err != nil {
+		t.Fatal(err)
+	}
+	want := timeless(t, db.Rows(t, 1))
+	for seed := range uint64(12) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		late := slices.Concat(all, all[:len(all)/2]) // stored twice
+		r.Shuffle(len(late), func(i, j int) { late[i], late[j] = late[j], late[i] })
+		late = stream(late)
+		db.Clear(t, 1)
+		w := newWorker(t, db)
+		for len(late) > 0 {
+			n := min(len(late), 1+r.IntN(30))
+			if err := w.apply(t.Context(), late[:n]); err != nil {
+				t.Fatal(err)
+			}
+			late = late[n:]
+		}
+		same(t, fmt.Sprint("seed ", seed), want, timeless(t, db.Rows(t, 1)))
+	}
+}
+
+// What was applied is not applied again, with or without the memory of which
+// events those were.
+func TestNothingIsAppliedTwice(t *testing.T) {
+	t.Parallel()
+	db := testenv.Postgres(t)
+	w := newWorker(t, db)
+	all := stream(day(1))
+	if err := w.apply(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	want := db.Rows(t, 1)
+	for _, forget := range []string{"nothing", "inbox"} {
+		if forget == "inbox" {
+			db.Clear(t, 1, forget)
+			delete(want, forget)
+		}
+		if err := w.apply(t.Context(), all[len(all)/2:]); err != nil {
+			t.Fatal(err)
+		}
+		same(t, "handed over again, forgetting "+forget, want, db.Rows(t, 1))
+	}
+}
+
+// A batch that cannot be written for one tenant leaves neither rows nor a
+// position of that tenant's; another's are not touched by it.
+func TestPositionAndRowsAreWrittenTogether(t *testing.T) {
+	t.Parallel()
+	db := testenv.Postgres(t)
+	w := newWorker(t, db)
+	all := stream(woven(1, 2))
+	bad := slices.Clone(all)
+	i := slices.IndexFunc(bad, func(e events.Event) bool { return e.Tenant == 2 && e.Fact.Name() == "sms.delivered" })
+	f := bad[i].Fact.(events.SMSDelivered)
+	f.SID = "\x00" // PostgreSQL has no such character
+	bad[i].Fact = f
+	if err := w.apply(t.Context(), bad); err == nil {
+		t.Fatal("a row that cannot be written was")
+	}
+	if rows := db.Rows(t, 2); len(rows) > 0 {
+		t.Errorf("half of it is written: %v", slices.Sorted(maps.Keys(rows)))
+	}
+	if floor, err := db.Store.Floor(t.Context(), projection); err != nil || floor != 0 {
+		t.Errorf("the floor is %d, %v", floor, err)
+	}
+	if err := w.apply(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	got := [2]map[string][]string{db.Rows(t, 1), db.Rows(t, 2)}
+	db.Clear(t, 1)
+	db.Clear(t, 2)
+	if err := newWorker(t, db).apply(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "written without trouble", db.Rows(t, 1), got[0])
+	same(t, "written after trouble", db.Rows(t, 2), got[1])
+}
+
+// The same calls from the same number to two businesses are two callers.
+func TestTenantsAreNotMixed(t *testing.T) {
+	t.Parallel()
+	db := testenv.Postgres(t)
+	if err := newWorker(t, db).apply(t.Context(), stream(woven(1, 2))); err != nil {
+		t.Fatal(err)
+	}
+	for tenant, other := range map[events.Tenant]events.Tenant{1: 2, 2: 1} {
+		mine := 0
+		for table, rows := range db.Rows(t, tenant) {
+			for _, row := range rows {
+				mine += strings.Count(row, "of "+tenant.String())
+				if strings.Contains(row, "of "+other.String()) || strings.Contains(row, "Ann "+other.String()) {
+					t.Errorf("%s of tenant %s: %s", table, tenant, row)
+				}
+			}
+		}
+		if mine < 40 {
+			t.Errorf("tenant %s has %d words of its own", tenant, mine)
+		}
+		rows, err := db.Store.For(tenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := rows.CallerContext(t.Context(), "+12065550190", 5)
+		if err != nil || c.Name != "Ann "+tenant.String() || c.Calls != 3 || c.Stage != "Underwriting" || len(c.Summaries) != 3 || c.Memories["date"] != "May 4" {
+			t.Errorf("%+v, %v", c, err)
+		}
+	}
+	if rows := db.Rows(t, 3); len(rows) > 0 {
+		t.Errorf("rows of a tenant there is not: %v", rows)
+	}
+}
+
+func TestOneLeadsAndTheNextGoesOn(t *testing.T) {
+	t.Parallel()
+	b, db := testenv.Bus(t), testenv.Postgres(t)
+	all := woven(1)
+	stop := leads(t, b, db)
+	last := publish(t, b, all[:len(all)/2])
+	reached(t, db, last)
+	if err := newWorker(t, db).lead(t.Context(), &app.Platform{Log: zap.NewNop(), Bus: b, Store: db.Store}); err != nil {
+		t.Fatal(err) // stands by, and says so by returning at once
+	}
+	stop()
+	last = publish(t, b, all[len(all)/2:])
+	if got := applied(t, db, 1); got >= last[1] {
+		t.Errorf("%d applied by nobody", got)
+	}
+	leads(t, b, db)
+	reached(t, db, last)
+}
+
+// Rows of one stream are not mixed with those of another.
+func TestAnotherStreamIsRefused(t *testing.T) {
+	t.Parallel()
+	db := testenv.Postgres(t)
+	b := testenv.Bus(t)
+	stop := leads(t, b, db)
+	reached(t, db, publish(t, b, woven(1)))
+	stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for name, all := range map[string][]events.Event{"shorter than what was read": woven(1)[:3], "longer": woven(1, 2, 3)} {
+		other := testenv.Bus(t)
+		publish(t, other, all)
+		err := newWorker(t, db).lead(ctx, &app.Platform{Log: zap.NewNop(), Bus: other, Store: db.Store})
+		if !errors.Is(err, store.ErrRecreated) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/store"
+)
+
+// Database is a PostgreSQL server of one test, migrated and empty.
+type Database struct {
+	Store *store.Store
+	URL   string // as the application's role
+
+	admin   string
+	numbers atomic.Int64
+}
+
+// Postgres starts a server for one test, which is skipped where there is none
+// to start. It does not wait for the disk.
+func Postgres(t testing.TB) *Database {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*startTime)
+	defer cancel()
+	p, err := store.StartPrivateWith(ctx, t.TempDir(), nil, store.PrivateOptions{Fast: true})
+	if errors.Is(err, store.ErrNoPostgres) && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := store.Migrate(ctx, p.AdminDSN(), ""); err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(ctx, p.DSN(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return &Database{Store: s, URL: p.DSN(), admin: p.AdminDSN()}
+}
+
+// Customer makes a tenant with a number of its own.
+func (d *Database) Customer(t testing.TB, set events.Settings) events.Settings {
+	t.Helper()
+	if set.Name == "" {
+		set.Name = t.Name()
+	}
+	set.Numbers = []string{fmt.Sprintf("+1206555%04d", d.numbers.Add(1))}
+	set, _, err := d.Store.CreateCustomer(t.Context(), set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// Rows are all rows of one tenant as JSON, sorted, by table; its settings,
+// numbers and keys are not among them.
+func (d *Database) Rows(t testing.TB, tenant events.Tenant) map[string][]string {
+	t.Helper()
+	out := map[string][]string{}
+	for _, table := range d.tables(t) {
+		if rows := d.query(t, `SELECT to_jsonb(x)::text FROM `+table+` x WHERE customer_id = $1 ORDER BY 1`, int32(tenant)); len(rows) > 0 {
+			out[strings.Trim(table, `"`)] = rows
+		}
+	}
+	return out
+}
+
+// Clear deletes all rows of one tenant, or those in some tables.
+func (d *Database) Clear(t testing.TB, tenant events.Tenant, tables ...string) {
+	t.Helper()
+	if len(tables) == 0 {
+		tables = d.tables(t)
+	}
+	for _, table := range tables {
+		d.query(t, `DELETE FROM `+table+` WHERE customer_id = $1 RETURNING ''`, int32(tenant))
+	}
+}
+
+// tables are those with rows of tenants, quoted.
+func (d *Database) tables(t testing.TB) []string {
+	t.Helper()
+	return d.query(t, `SELECT quote_ident(table_name) FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+		WHERE table_schema = 'app' AND column_name = 'customer_id' AND table_type = 'BASE TABLE' AND table_name NOT IN ('customers', 'phone_numbers', 'api_keys')`)
+}
+
+func (d *Database) query(t testing.TB, sql string, args ...any) []string {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	c, err := pgx.Connect(ctx, d.admin+" search_path=app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(ctx)
+	rows, err := c.Query(ctx, sql, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
