@@ -27,8 +27,8 @@ type Span struct {
 }
 
 const (
-	fetches  = 16  // facts fetched at a time
-	scanOnly = 500 // a span no longer than this is quicker read than picked from
+	fetches  = 16 // facts fetched at a time
+	requests = 50 // for one fact each, before a consumer is quicker
 )
 
 // ReadCall reads the facts of one call: calls, turns and messages. What the
@@ -37,8 +37,8 @@ const (
 // allows, at most 30 s.
 //
 // Reading a span means reading what all of the tenant's calls said meanwhile.
-// Where it is long and the owner's facts are known, those are fetched one by
-// one and only what came after them is read.
+// Where the owner's facts are known, those are fetched one by one and only what
+// came after them is read.
 func (b *Bus) ReadCall(ctx context.Context, t events.Tenant, call string, at Span) ([]events.Event, error) {
 	if !t.Valid() || call == "" {
 		return nil, fmt.Errorf("read call: %w", errors.Join(events.ErrNoTenant, ErrBadToken))
@@ -64,7 +64,10 @@ type callReader struct {
 }
 
 func (r *callReader) read(ctx context.Context, at Span) error {
-	if at.First == 0 || len(at.Facts) == 0 || at.Last-at.First <= scanOnly {
+	switch {
+	case at.First > 0 && len(at.Facts) == 0:
+		return r.follow(ctx, at, ">")
+	case at.First == 0:
 		return r.scan(ctx, at, ">")
 	}
 	switch all, err := r.fetch(ctx, at.Facts); {
@@ -75,14 +78,41 @@ func (r *callReader) read(ctx context.Context, at Span) error {
 		return r.scan(ctx, Span{Since: at.Since, Last: math.MaxUint64}, ">")
 	}
 	// Messages are taken by whoever answers the turn.
-	if err := r.scan(ctx, at, "message.*"); err != nil {
+	if err := r.follow(ctx, at, "message.*"); err != nil {
 		return err
 	}
 	at.First = slices.Max(at.Facts) + 1
-	if at.First > at.Last {
-		return nil
+	return r.follow(ctx, at, ">")
+}
+
+// follow reads what matches under the tenant's subjects within a span, of which
+// there should be little: a consumer costs the server more than a few requests.
+func (r *callReader) follow(ctx context.Context, at Span, what string) error {
+	s, err := r.bus.stream(ctx, events.Stream)
+	if err != nil {
+		return err
 	}
-	return r.scan(ctx, at, ">")
+	for range requests {
+		if at.First > at.Last {
+			return nil
+		}
+		var m *jetstream.RawStreamMsg
+		err := r.bus.call(ctx, func(ctx context.Context) (err error) {
+			m, err = s.GetMsg(ctx, at.First, jetstream.WithGetMsgSubject(events.Subject(r.tenant, what)))
+			return err
+		})
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return nil
+		case err != nil:
+			return err
+		case m.Sequence > at.Last:
+			return nil
+		}
+		r.add(m.Subject, m.Header, m.Data, m.Sequence)
+		at.First = m.Sequence + 1
+	}
+	return r.scan(ctx, at, what)
 }
 
 // fetch gets facts by sequence. all is false when one of them is of another

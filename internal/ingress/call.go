@@ -31,6 +31,8 @@ type call struct {
 	epoch   int64  // of our ownership
 	read    uint64 // of the stream, to here, when we took the call over; 0: it is ours from the beginning
 
+	pastless bool // it has a past, which could not be read
+
 	inbox chan any
 	done  chan struct{}
 

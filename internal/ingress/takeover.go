@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	registryWait = 300 * time.Millisecond // a caller is listening
-	logWait      = 2 * time.Second
+	// A first caller hears the greeting meanwhile; one who comes back is better
+	// served late than by somebody who remembers nothing.
+	registryWait = 2 * time.Second
+	logWait      = 3 * time.Second
 	skew         = time.Minute // between the clocks that timed a call's facts
 )
 
@@ -75,7 +77,7 @@ func (w *worker) start(c *call) (*call, error) {
 	}
 	c.release = release
 	go c.run()
-	if c.read > 0 {
+	if c.read > 0 || c.pastless {
 		go c.lookAgain()
 	}
 	return c, nil
@@ -91,6 +93,7 @@ func (w *worker) takeOver(ctx context.Context, c *call, again bool) error {
 	case errors.Is(err, bus.ErrNoCall) && again:
 		return errors.New("call is over")
 	case err != nil:
+		c.pastless = again
 		return nil
 	case !entry.Answered && entry.Owner == w.instance:
 		c.epoch, c.started, c.from, c.to = entry.Epoch, entry.StartedAt, entry.From, entry.To
@@ -113,7 +116,7 @@ func (w *worker) takeOver(ctx context.Context, c *call, again bool) error {
 	defer cancel()
 	if err := c.rebuild(lctx, entry); err != nil {
 		c.log.Warn("call goes on without its past", zap.Error(err))
-		c.answered = true
+		c.answered, c.pastless = true, true
 	}
 	return nil
 }
@@ -145,8 +148,9 @@ func (c *call) rebuild(ctx context.Context, entry bus.CallEntry) error {
 	return nil
 }
 
-// lookAgain reads the log once more, for what a former owner had written down
-// but not yet sent when it died: it does so when it is started again.
+// lookAgain reads the log once more: for what a former owner had written down
+// but not yet sent when it died, which it does when it is started again, and
+// for all of a past that could not be had in time.
 func (c *call) lookAgain() {
 	for _, after := range []time.Duration{time.Second, 4 * time.Second} {
 		select {
@@ -154,8 +158,12 @@ func (c *call) lookAgain() {
 			return
 		case <-time.After(after):
 		}
+		span := bus.Span{First: c.read + 1}
+		if c.pastless {
+			span = bus.Span{Since: c.started.Add(-skew)}
+		}
 		ctx, cancel := context.WithTimeout(c.w.life, logWait)
-		tail, err := c.w.bus.ReadCall(ctx, c.tenant, c.id, bus.Span{First: c.read + 1})
+		tail, err := c.w.bus.ReadCall(ctx, c.tenant, c.id, span)
 		cancel()
 		if err == nil && len(tail) > 0 {
 			c.post(late(tail))
@@ -163,24 +171,32 @@ func (c *call) lookAgain() {
 	}
 }
 
-// adopt takes a turn of the caller's that we did not know of, if nothing has
-// been said since.
+// adopt takes turns of the caller's that we did not know of, with their
+// answers, if nothing has been said since.
 func (c *call) adopt(tail []events.Event) {
 	before := c.turn
 	for _, e := range tail {
-		f, heard := e.Fact.(events.TurnHeard)
-		if !heard || f.Turn <= before || f.Turn != c.turn+1 {
+		switch f := e.Fact.(type) {
+		case events.TurnHeard:
+			if f.Turn != c.turn+1 {
+				continue
+			}
+			c.settle(false)
+		case events.TurnSpoken:
+			if f.Turn <= before || f.Turn != c.turn {
+				continue
+			}
+		default:
 			continue
 		}
-		c.settle(false)
 		c.seq = max(c.seq, e.CallSeq)
-		c.turn = f.Turn
-		c.history = append(c.history, events.Line{Role: events.RoleCaller, Text: f.Text})
-		c.ans = newAnswer(f.Turn)
+		c.replay(e)
 	}
 	if c.turn > before {
-		c.log.Info("turn of a former owner adopted", zap.Int("turn", c.turn))
-		c.ask(time.Now())
+		c.log.Info("turns of a former owner adopted", zap.Int("from", before+1), zap.Int("to", c.turn))
+		if !c.ans.settled {
+			c.ask(time.Now())
+		}
 	}
 }
 
