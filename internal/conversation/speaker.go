@@ -51,7 +51,9 @@ func (s *speaker) beat() {
 // beating beats whenever nothing else is sent; call what it returns to stop.
 func (s *speaker) beating(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
+	stopped := make(chan struct{})
 	go func() {
+		defer close(stopped)
 		tick := time.NewTicker(beatEvery)
 		defer tick.Stop()
 		for {
@@ -68,7 +70,10 @@ func (s *speaker) beating(ctx context.Context) (stop func()) {
 			}
 		}
 	}()
-	return cancel
+	return func() {
+		cancel()
+		<-stopped
+	}
 }
 
 // say passes words on.

@@ -234,7 +234,7 @@ func (t *Twilio) refuse(form url.Values) (status, code int, message string) {
 	return 0, 0, ""
 }
 
-func (t *Twilio) accept(form url.Values) *SentText {
+func (t *Twilio) accept(form url.Values) SentText {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.n++
@@ -252,10 +252,10 @@ func (t *Twilio) accept(form url.Values) *SentText {
 		t.wg.Add(1)
 		go t.callBack(*s)
 	}
-	return s
+	return *s
 }
 
-func (t *Twilio) resource(s *SentText) map[string]any {
+func (t *Twilio) resource(s SentText) map[string]any {
 	return map[string]any{
 		"sid": s.SID, "account_sid": t.o.AccountSID, "api_version": "2010-04-01", "from": s.From, "to": s.To, "body": s.Body,
 		"status": s.Status, "direction": "outbound-api", "num_segments": "1", "num_media": "0", "error_code": nil, "error_message": nil,
@@ -272,7 +272,7 @@ func (t *Twilio) list(w http.ResponseWriter, form url.Values) {
 	for i := len(t.texts) - 1; i >= 0; i-- {
 		s := t.texts[i]
 		if (form.Get("To") == "" || s.To == form.Get("To")) && (form.Get("From") == "" || s.From == form.Get("From")) {
-			all = append(all, t.resource(s))
+			all = append(all, t.resource(*s))
 		}
 	}
 	t.mu.Unlock()
