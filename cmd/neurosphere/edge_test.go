@@ -57,6 +57,11 @@ func TestEdgeTurnsAwayWhatItMust(t *testing.T) {
 	})
 	s.until("calls so far are over", func() bool {
 		open, err := s.Bus.ListCalls(t.Context())
+		for _, facts := range byCall(s.log()) {
+			if facts["call.received"] > facts["call.summarized"] {
+				return false
+			}
+		}
 		return err == nil && len(open) == 0
 	})
 	before, err := s.Bus.LastSeq(t.Context())
