@@ -179,7 +179,11 @@ func TestCallsGoAsCallersDo(t *testing.T) {
 		return s.play(o)
 	}
 	facts := func(call, name string) (n int) {
-		s.until(name+" of the call", func() bool { n = byCall(s.log())[call][name]; return byCall(s.log())[call]["call.ended"] > 0 })
+		s.until(name+" of the call", func() bool {
+			all := byCall(s.log())[call]
+			n = all[name]
+			return all["call.ended"] > 0
+		})
 		return n
 	}
 	t.Run("goodbye hangs up", func(t *testing.T) {
