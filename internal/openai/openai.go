@@ -78,15 +78,16 @@ func Open(o Options) *Client {
 	if o.BaseURL != "" {
 		cfg.BaseURL = o.BaseURL
 	}
+	// How long an answer may take is for each request to say, not the transport:
+	// two clocks for the one thing would call it by two names.
 	cfg.HTTPClient = &http.Client{Transport: noting{&http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   3 * time.Second,
-		MaxIdleConns:          512,
-		MaxIdleConnsPerHost:   512, // every live call talks to the one host
-		IdleConnTimeout:       90 * time.Second,
-		ResponseHeaderTimeout: o.Document,
-		ForceAttemptHTTP2:     true,
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 3 * time.Second,
+		MaxIdleConns:        512,
+		MaxIdleConnsPerHost: 512, // every live call talks to the one host
+		IdleConnTimeout:     90 * time.Second,
+		ForceAttemptHTTP2:   true,
 		// One dead connection would otherwise stall every call that shares it.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 3 * time.Second},
 	}}}

@@ -23,11 +23,15 @@ func serve(t testing.TB, handlers ...http.HandlerFunc) (url string, requests *at
 	t.Helper()
 	requests = &atomic.Int64{}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body) // only then does the server notice that the client has gone
+		body, err := io.ReadAll(r.Body) // only then does the server notice that the client has gone
+		if err != nil {
+			return // and it never would: who waits for that waits for ever
+		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		handlers[min(int(requests.Add(1)), len(handlers))-1](w, r)
 	}))
 	t.Cleanup(srv.Close)
+	t.Cleanup(srv.CloseClientConnections) // first: Close waits for handlers
 	return srv.URL + "/v1", requests
 }
 
@@ -75,14 +79,22 @@ func apiError(typ, code string) string {
 	return fmt.Sprintf(`{"error":{"message":"the secret words","type":%q,"param":null,"code":%q}}`, typ, code)
 }
 
+// client has time enough on a slow machine.
 func client(url string) *Client {
-	return Open(Options{APIKey: "k", BaseURL: url, Model: "m", FirstByte: 300 * time.Millisecond, Between: 300 * time.Millisecond, Document: 2 * time.Second})
+	return Open(Options{APIKey: "k", BaseURL: url, Model: "m", FirstByte: 10 * time.Second, Between: 10 * time.Second, Document: 10 * time.Second})
+}
+
+// hasty does not wait for what does not come.
+func hasty(url string) *Client {
+	return Open(Options{APIKey: "k", BaseURL: url, Model: "m", FirstByte: 300 * time.Millisecond, Between: 300 * time.Millisecond, Document: 300 * time.Millisecond})
 }
 
 func ask(t testing.TB, c *Client) (Result, string, error) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // nothing here may hang
+	defer cancel()
 	var heard strings.Builder
-	r, err := c.Stream(t.Context(), []Message{{Role: "user", Text: "hi"}}, nil, func(s string) error {
+	r, err := c.Stream(ctx, []Message{{Role: "user", Text: "hi"}}, nil, func(s string) error {
 		heard.WriteString(s)
 		return nil
 	})
@@ -160,7 +172,11 @@ func TestAnswerThatDoesNotFinishIsAnErrorWithWhatCame(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url, _ := serve(t, tc.answer)
-			r, heard, err := ask(t, client(url))
+			c := client(url)
+			if tc.kind == Stalled {
+				c = hasty(url)
+			}
+			r, heard, err := ask(t, c)
 			if KindOf(err) != tc.kind || heard != tc.text || r.Text != tc.text || len(r.ToolCalls) != 0 {
 				t.Errorf("%v, heard %q, result %+v; want %s after %q", err, heard, r, tc.kind, tc.text)
 			}
@@ -180,7 +196,13 @@ func TestWhatFollowsTheEndCannotSpoilAnAnswer(t *testing.T) {
 		},
 		"cut":     lineup(word("Done."), end("stop")),
 		"rubbish": lineup(word("Done."), end("stop"), "data: {"),
-		"length":  lineup(word("Done."), end("length"), over),
+		"more": func(w http.ResponseWriter, r *http.Request) {
+			lineup(word("Done."), end("stop"))(w, r)
+			for r.Context().Err() == nil {
+				lineup(word(" And more."))(w, r)
+			}
+		},
+		"length": lineup(word("Done."), end("length"), over),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -258,12 +280,12 @@ func TestServerIsLeftAloneAsLongAsItAsks(t *testing.T) {
 	if waited := time.Since(first); err != nil || r.Text != "Yes." || waited < 250*time.Millisecond {
 		t.Errorf("%+v after %v: %v", r, waited, err)
 	}
-	now := time.Now()
+	now := time.Now().Truncate(time.Second) // a date has no more
 	for v, want := range map[string]time.Duration{
 		"": 0, "2": 2 * time.Second, "0.5": 500 * time.Millisecond, "-1": 0, "soon": 0,
 		now.Add(time.Minute).UTC().Format(http.TimeFormat): time.Minute,
 	} {
-		if got := retryAfter(http.Header{"Retry-After": {v}}, now); got.Round(time.Second) != want.Round(time.Second) {
+		if got := retryAfter(http.Header{"Retry-After": {v}}, now); got != want {
 			t.Errorf("Retry-After %q is %v, want %v", v, got, want)
 		}
 	}
@@ -448,18 +470,25 @@ func TestDocumentIsWholeOrAnError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var got map[string]any
+			bodies := make(chan []byte, 3)
 			url, requests := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				_ = json.NewDecoder(r.Body).Decode(&got)
+				body, _ := io.ReadAll(r.Body)
+				bodies <- body
 				tc.answer(w, r)
 			})
-			r, err := client(url).JSON(t.Context(), "s", "u", "shape", json.RawMessage(`{"type":"object"}`))
+			c := client(url)
+			if tc.kind == Stalled {
+				c = hasty(url)
+			}
+			r, err := c.JSON(t.Context(), "s", "u", "shape", json.RawMessage(`{"type":"object"}`))
 			if KindOf(err) != tc.kind || requests.Load() != tc.requests {
 				t.Errorf("%+v after %d requests: %v", r, requests.Load(), err)
 			}
 			if tc.kind == "" && (r.Text != `{"a":1}` || r.Usage != (Usage{5, 2}) || r.Model != "m-1") {
 				t.Errorf("%+v", r)
 			}
+			var got map[string]any
+			_ = json.Unmarshal(<-bodies, &got)
 			if raw, _ := json.Marshal(got["response_format"]); string(raw) != `{"json_schema":{"name":"shape","schema":{"type":"object"},"strict":true},"type":"json_schema"}` {
 				t.Errorf("asked for %s", raw)
 			}
