@@ -78,6 +78,8 @@ func Open(o Options) *Client {
 	if o.BaseURL != "" {
 		cfg.BaseURL = o.BaseURL
 	}
+	// How long an answer may take is for each request to say, not the transport:
+	// two clocks for the one thing would call it by two names.
 	cfg.HTTPClient = &http.Client{Transport: noting{&http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,

@@ -23,11 +23,15 @@ func serve(t testing.TB, handlers ...http.HandlerFunc) (url string, requests *at
 	t.Helper()
 	requests = &atomic.Int64{}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body) // only then does the server notice that the client has gone
+		body, err := io.ReadAll(r.Body) // only then does the server notice that the client has gone
+		if err != nil {
+			return // and it never would: who waits for that waits for ever
+		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		handlers[min(int(requests.Add(1)), len(handlers))-1](w, r)
 	}))
 	t.Cleanup(srv.Close)
+	t.Cleanup(srv.CloseClientConnections) // first: Close waits for handlers
 	return srv.URL + "/v1", requests
 }
 
@@ -75,14 +79,22 @@ func apiError(typ, code string) string {
 	return fmt.Sprintf(`{"error":{"message":"the secret words","type":%q,"param":null,"code":%q}}`, typ, code)
 }
 
+// client has time enough on a slow machine.
 func client(url string) *Client {
-	return Open(Options{APIKey: "k", BaseURL: url, Model: "m", FirstByte: 300 * time.Millisecond, Between: 300 * time.Millisecond, Document: 2 * time.Second})
+	return Open(Options{APIKey: "k", BaseURL: url, Model: "m", FirstByte: 10 * time.Second, Between: 10 * time.Second, Document: 10 * time.Second})
+}
+
+// hasty does not wait for what does not come.
+func hasty(url string) *Client {
+	return Open(Options{APIKey: "k", BaseURL: url, Model: "m", FirstByte: 300 * time.Millisecond, Between: 300 * time.Millisecond, Document: 300 * time.Millisecond})
 }
 
 func ask(t testing.TB, c *Client) (Result, string, error) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // nothing here may hang
+	defer cancel()
 	var heard strings.Builder
-	r, err := c.Stream(t.Context(), []Message{{Role: "user", Text: "hi"}}, nil, func(s string) error {
+	r, err := c.Stream(ctx, []Message{{Role: "user", Text: "hi"}}, nil, func(s string) error {
 		heard.WriteString(s)
 		return nil
 	})
@@ -124,6 +136,18 @@ func TestToolCallsOfLessExactServersAreKeptApart(t *testing.T) {
 	}
 }
 
+func TestToolCallsWithoutEndAreBounded(t *testing.T) {
+	t.Parallel()
+	lines := []string{begin}
+	for i := range 3 * maxCalls {
+		lines = append(lines, tool(fmt.Sprintf(`{"index":%d,"id":"c%d","function":{"name":"x","arguments":"{}"}}`, i, i)))
+	}
+	url, _ := serve(t, lineup(append(lines, end("tool_calls"), over)...))
+	if r, _, err := ask(t, client(url)); err != nil || len(r.ToolCalls) != maxCalls || r.ToolCalls[maxCalls-1].ID != fmt.Sprint("c", maxCalls-1) {
+		t.Errorf("%d calls: %v", len(r.ToolCalls), err)
+	}
+}
+
 func TestAnswerThatDoesNotFinishIsAnErrorWithWhatCame(t *testing.T) {
 	t.Parallel()
 	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
@@ -154,13 +178,19 @@ func TestAnswerThatDoesNotFinishIsAnErrorWithWhatCame(t *testing.T) {
 		"busy in it":        {lineup(begin, word("So "), "data: "+apiError("requests", "rate_limit_exceeded")), "So ", Busy},
 		"rubbish in it":     {lineup(begin, word("So "), "data: {not json"), "So ", Down},
 		"filtered":          {lineup(begin, word("So "), end("content_filter"), over), "So ", Refused},
+		"refused":           {lineup(begin, `data: {"choices":[{"index":0,"delta":{"refusal":"I will not"},"finish_reason":null}]}`, end("stop"), over), "", Refused},
+		"call begun":        {lineup(begin, word("So "), tool(`{"index":0,"id":"a","function":{"name":"x","arguments":"{}"}}`)), "So ", Cut},
 		"empty":             {lineup(begin, end("stop"), over), "", Unusable},
 		"rubbish all of it": {status(200, nil, "\x00\x01"), "", Cut},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url, _ := serve(t, tc.answer)
-			r, heard, err := ask(t, client(url))
+			c := client(url)
+			if tc.kind == Stalled {
+				c = hasty(url)
+			}
+			r, heard, err := ask(t, c)
 			if KindOf(err) != tc.kind || heard != tc.text || r.Text != tc.text || len(r.ToolCalls) != 0 {
 				t.Errorf("%v, heard %q, result %+v; want %s after %q", err, heard, r, tc.kind, tc.text)
 			}
@@ -180,7 +210,13 @@ func TestWhatFollowsTheEndCannotSpoilAnAnswer(t *testing.T) {
 		},
 		"cut":     lineup(word("Done."), end("stop")),
 		"rubbish": lineup(word("Done."), end("stop"), "data: {"),
-		"length":  lineup(word("Done."), end("length"), over),
+		"more": func(w http.ResponseWriter, r *http.Request) {
+			lineup(word("Done."), end("stop"))(w, r)
+			for r.Context().Err() == nil {
+				lineup(word(" And more."))(w, r)
+			}
+		},
+		"length": lineup(word("Done."), end("length"), over),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -213,20 +249,20 @@ func TestErrorsAreToldApart(t *testing.T) {
 		kind     Kind
 		requests int64
 	}{
-		"busy":             {status(429, nil, apiError("requests", "rate_limit_exceeded")), Busy, 3},
-		"quota":            {status(429, nil, apiError("insufficient_quota", "insufficient_quota")), Quota, 1},
-		"no credit":        {status(429, nil, apiError("billing", "credit_balance_exhausted")), Quota, 1},
-		"wrong key":        {status(401, nil, apiError("invalid_request_error", "invalid_api_key")), Unauthorised, 1},
-		"forbidden":        {status(403, nil, "{}"), Unauthorised, 1},
-		"too long":         {status(400, nil, apiError("invalid_request_error", "context_length_exceeded")), TooLong, 1},
-		"filtered":         {status(400, nil, apiError("invalid_request_error", "content_filter")), Refused, 1},
-		"bad":              {status(400, nil, apiError("invalid_request_error", "invalid_value")), Bad, 1},
-		"no such model":    {status(404, nil, apiError("invalid_request_error", "model_not_found")), Bad, 1},
-		"server":           {status(500, nil, apiError("server_error", "")), Down, 3},
-		"overloaded":       {status(503, nil, apiError("overloaded", "slow_down")), Busy, 3},
-		"html":             {status(502, map[string]string{"Content-Type": "text/html"}, "<html>secret</html>"), Down, 3},
-		"timeout":          {status(408, nil, ""), Down, 3},
-		"asked to wait 1h": {status(429, map[string]string{"Retry-After": "3600"}, apiError("requests", "rate_limit_exceeded")), Busy, 1},
+		"busy":            {status(429, nil, apiError("requests", "rate_limit_exceeded")), Busy, 3},
+		"quota":           {status(429, nil, apiError("insufficient_quota", "insufficient_quota")), Quota, 1},
+		"no credit":       {status(429, nil, apiError("billing", "credit_balance_exhausted")), Quota, 1},
+		"wrong key":       {status(401, nil, apiError("invalid_request_error", "invalid_api_key")), Unauthorised, 1},
+		"forbidden":       {status(403, nil, "{}"), Unauthorised, 1},
+		"too long":        {status(400, nil, apiError("invalid_request_error", "context_length_exceeded")), TooLong, 1},
+		"filtered":        {status(400, nil, apiError("invalid_request_error", "content_filter")), Refused, 1},
+		"bad":             {status(400, nil, apiError("invalid_request_error", "invalid_value")), Bad, 1},
+		"no such model":   {status(404, nil, apiError("invalid_request_error", "model_not_found")), Bad, 1},
+		"server":          {status(500, nil, apiError("server_error", "")), Down, 3},
+		"overloaded":      {status(503, nil, apiError("overloaded", "slow_down")), Busy, 3},
+		"html":            {status(502, map[string]string{"Content-Type": "text/html"}, "<html>secret</html>"), Down, 3},
+		"timeout":         {status(408, nil, ""), Down, 3},
+		"too long a wait": {status(429, map[string]string{"Retry-After": "11"}, apiError("requests", "rate_limit_exceeded")), Busy, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -240,7 +276,7 @@ func TestErrorsAreToldApart(t *testing.T) {
 			if !errors.As(err, &e) || e.Retryable() != (tc.kind == Busy || tc.kind == Down) || strings.Contains(err.Error(), "secret") {
 				t.Errorf("stream: %v", err)
 			}
-			if _, err := c.JSON(t.Context(), "s", "u", "n", json.RawMessage(`{}`)); tc.requests == 1 && name != "asked to wait 1h" && KindOf(err) != tc.kind {
+			if _, err := c.JSON(t.Context(), "s", "u", "n", json.RawMessage(`{}`)); tc.requests == 1 && name != "too long a wait" && KindOf(err) != tc.kind {
 				t.Errorf("document: %v, want %s", err, tc.kind)
 			}
 		})
@@ -258,12 +294,12 @@ func TestServerIsLeftAloneAsLongAsItAsks(t *testing.T) {
 	if waited := time.Since(first); err != nil || r.Text != "Yes." || waited < 250*time.Millisecond {
 		t.Errorf("%+v after %v: %v", r, waited, err)
 	}
-	now := time.Now().Truncate(time.Second)
+	now := time.Now().Truncate(time.Second) // a date has no more
 	for v, want := range map[string]time.Duration{
 		"": 0, "2": 2 * time.Second, "0.5": 500 * time.Millisecond, "-1": 0, "soon": 0,
 		now.Add(time.Minute).UTC().Format(http.TimeFormat): time.Minute,
 	} {
-		if got := retryAfter(http.Header{"Retry-After": {v}}, now); got.Round(time.Second) != want.Round(time.Second) {
+		if got := retryAfter(http.Header{"Retry-After": {v}}, now); got != want {
 			t.Errorf("Retry-After %q is %v, want %v", v, got, want)
 		}
 	}
@@ -279,6 +315,21 @@ func TestNoTimeLeftIsNotWaitedFor(t *testing.T) {
 	_, err := c.Stream(ctx, []Message{{Role: "user", Text: "hi"}}, nil, func(string) error { return nil })
 	if KindOf(err) != Busy || requests.Load() != 1 || time.Since(began) > 900*time.Millisecond {
 		t.Errorf("%v after %v and %d requests", err, time.Since(began), requests.Load())
+	}
+}
+
+// Who stops waiting is told what there was to wait for.
+func TestErrorOfTheLastTryIsToldWhenWaitingEnds(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	url, requests := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		status(429, map[string]string{"Retry-After": "5"}, apiError("requests", "rate_limit_exceeded"))(w, r)
+		time.AfterFunc(300*time.Millisecond, cancel)
+	})
+	_, err := client(url).Stream(ctx, []Message{{Role: "user", Text: "hi"}}, nil, func(string) error { return nil })
+	if KindOf(err) != Busy || requests.Load() != 1 {
+		t.Errorf("%v after %d requests", err, requests.Load())
 	}
 }
 
@@ -328,10 +379,20 @@ func TestListenerCanStopAnAnswer(t *testing.T) {
 // How long the listener takes is not held against the server.
 func TestSlowListenerIsNotAStall(t *testing.T) {
 	t.Parallel()
-	url, _ := serve(t, lineup(word("a "), word("b "), end("stop"), over))
-	c := Open(Options{APIKey: "k", BaseURL: url, Model: "m", FirstByte: 100 * time.Millisecond, Between: 100 * time.Millisecond})
-	slow := func(string) error { <-time.After(250 * time.Millisecond); return nil }
-	if r, err := c.Stream(t.Context(), []Message{{Role: "user", Text: "hi"}}, nil, slow); err != nil || r.Text != "a b " {
+	heard := make(chan struct{})
+	url, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		lineup(word("a "))(w, r)
+		<-heard
+		lineup(word("b "), end("stop"), over)(w, r)
+	})
+	slow := func(s string) error {
+		if s == "a " {
+			<-time.After(600 * time.Millisecond)
+			close(heard)
+		}
+		return nil
+	}
+	if r, err := hasty(url).Stream(t.Context(), []Message{{Role: "user", Text: "hi"}}, nil, slow); err != nil || r.Text != "a b " {
 		t.Errorf("%+v: %v", r, err)
 	}
 }
@@ -378,6 +439,38 @@ func TestOnlyTheServersOwnTroubleCounts(t *testing.T) {
 	}
 	if n := requests.Load(); n != tripAfter+10 {
 		t.Errorf("asked %d times", n)
+	}
+}
+
+func TestCallersWhoHangUpSayNothingOfTheServer(t *testing.T) {
+	t.Parallel()
+	hangUp := atomic.Bool{}
+	asked := make(chan struct{}, 1)
+	url, requests := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if hangUp.Load() {
+			asked <- struct{}{}
+			<-r.Context().Done()
+			return
+		}
+		w.WriteHeader(500)
+	})
+	c := Open(Options{APIKey: "k", BaseURL: url, Model: "m", Tries: 1})
+	for i := range tripAfter + 10 {
+		hangUp.Store(i == tripAfter-1)
+		if !hangUp.Load() {
+			if _, _, err := ask(t, c); KindOf(err) != Down {
+				t.Fatal(err)
+			}
+			continue
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { <-asked; cancel() }()
+		if _, err := c.Stream(ctx, []Message{{Role: "user", Text: "hi"}}, nil, func(string) error { return nil }); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	if n := requests.Load(); n != tripAfter+1 {
+		t.Errorf("asked %d times, want %d", n, tripAfter+1)
 	}
 }
 
@@ -450,21 +543,28 @@ func TestDocumentIsWholeOrAnError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var format atomic.Value
+			bodies := make(chan []byte, 3)
 			url, requests := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				var got map[string]any
-				_ = json.NewDecoder(r.Body).Decode(&got)
-				format.Store(got["response_format"])
+				body, _ := io.ReadAll(r.Body)
+				bodies <- body
 				tc.answer(w, r)
 			})
-			r, err := client(url).JSON(t.Context(), "s", "u", "shape", json.RawMessage(`{"type":"object"}`))
+			c := client(url)
+			if tc.kind == Stalled {
+				c = hasty(url)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			r, err := c.JSON(ctx, "s", "u", "shape", json.RawMessage(`{"type":"object"}`))
 			if KindOf(err) != tc.kind || requests.Load() != tc.requests {
 				t.Errorf("%+v after %d requests: %v", r, requests.Load(), err)
 			}
 			if tc.kind == "" && (r.Text != `{"a":1}` || r.Usage != (Usage{5, 2}) || r.Model != "m-1") {
 				t.Errorf("%+v", r)
 			}
-			if raw, _ := json.Marshal(format.Load()); string(raw) != `{"json_schema":{"name":"shape","schema":{"type":"object"},"strict":true},"type":"json_schema"}` {
+			var got map[string]any
+			_ = json.Unmarshal(<-bodies, &got)
+			if raw, _ := json.Marshal(got["response_format"]); string(raw) != `{"json_schema":{"name":"shape","schema":{"type":"object"},"strict":true},"type":"json_schema"}` {
 				t.Errorf("asked for %s", raw)
 			}
 		})
@@ -477,7 +577,10 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	conns := 0
-	srv := httptest.NewUnstartedServer(lineup(begin, word("Yes."), end("stop"), count, over))
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		lineup(begin, word("Yes."), end("stop"), count, over)(w, r)
+		<-time.After(20 * time.Millisecond) // the end of the body comes after the end of the answer
+	}))
 	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		mu.Lock()
 		defer mu.Unlock()

@@ -87,12 +87,17 @@ func (c *Client) stream(ctx context.Context, req sdk.ChatCompletionRequest, a *a
 			}
 			break // what comes after the end can no longer fail
 		}
+		if a.finished != "" {
+			a.count(&chunk)
+			continue // on the time that is left: a server may go on for ever
+		}
 		watch.Stop() // how long the caller's own side takes is not the server's fault
 		if err := a.take(&chunk, answered); err != nil {
 			return err
 		}
-		watch.Reset(c.o.Between)
-		if a.finished != "" {
+		if a.finished == "" {
+			watch.Reset(c.o.Between)
+		} else {
 			watch.Reset(min(tail, c.o.Between))
 		}
 	}
@@ -107,9 +112,7 @@ func (a *answer) take(chunk *sdk.ChatCompletionStreamResponse, answered func(err
 	if a.model == "" {
 		a.model = chunk.Model
 	}
-	if u := chunk.Usage; u != nil {
-		a.usage = Usage{In: u.PromptTokens, Out: u.CompletionTokens}
-	}
+	a.count(chunk)
 	if len(chunk.Choices) == 0 {
 		return nil // the count of tokens comes by itself
 	}
@@ -128,6 +131,12 @@ func (a *answer) take(chunk *sdk.ChatCompletionStreamResponse, answered func(err
 	answered(nil)
 	a.text.WriteString(d)
 	return a.onText(d)
+}
+
+func (a *answer) count(chunk *sdk.ChatCompletionStreamResponse) {
+	if u := chunk.Usage; u != nil {
+		a.usage = Usage{In: u.PromptTokens, Out: u.CompletionTokens}
+	}
 }
 
 // verdict is whether what has come is an answer.
