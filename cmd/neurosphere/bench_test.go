@@ -53,7 +53,13 @@ func BenchmarkTurnOverhead(b *testing.B) {
 		for i := range calls {
 			play = append(play, s.options(simulated.CallOptions{
 				From: fmt.Sprintf("+1206555%04d", i), To: tenant.Numbers[0], Turns: append(story(i), story(i+1)...),
-				Think: func(turn int) time.Duration { return time.Duration((i*37+turn*113)%1000) * time.Millisecond },
+				Think: func(turn int) time.Duration {
+					think := time.Duration((i*37+turn*113)%1000) * time.Millisecond
+					if turn == 0 {
+						think += time.Second // until all have been connected: it is turns we measure
+					}
+					return think
+				},
 			}))
 		}
 		for _, r := range simulated.PlayMany(b.Context(), play, calls, nil) {
