@@ -1,0 +1,195 @@
+package ingress
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/settings"
+	"neurosphere.ai/neurosphere/internal/testenv"
+)
+
+const (
+	tenant = events.Tenant(7)
+	sid    = "CA00000000000000000000000000000001"
+)
+
+var began = time.Date(2026, 3, 2, 15, 0, 0, 0, time.UTC)
+
+// ingress is a worker without its webhooks.
+func ingress(t *testing.T, b *bus.Bus, name string) *worker {
+	t.Helper()
+	out, err := b.OpenOutbox(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = out.Close(ctx)
+	})
+	return &worker{
+		log: zap.NewNop(), bus: b, outbox: out, settings: settings.NewDirectory(zap.NewNop()), instance: name,
+		metrics: newMetrics(prometheus.NewRegistry()), life: t.Context(), calls: map[string]*call{},
+	}
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+// said publishes the beginning of a call that nobody owns any more.
+func said(t *testing.T, b *bus.Bus, facts ...events.Fact) {
+	t.Helper()
+	for i, f := range facts {
+		e := events.New(tenant, sid, began.Add(time.Duration(i)*time.Second), f)
+		e.CallSeq = i + 1
+		if _, err := b.Publish(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func log(t *testing.T, b *bus.Bus) []events.Event {
+	t.Helper()
+	all, err := b.ReadCall(t.Context(), tenant, sid, bus.Span{Since: began.Add(-time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func entry(owner string) bus.CallEntry {
+	return bus.CallEntry{Tenant: tenant, Call: sid, Owner: owner, Epoch: 1, From: "+12065550142", To: "+12065550110", StartedAt: began, Answered: true, FirstSeq: 1}
+}
+
+func TestSweeperEndsACallNobodyOwns(t *testing.T) {
+	t.Parallel()
+	b := testenv.Bus(t)
+	one, two := ingress(t, b, "one"), ingress(t, b, "two")
+	said(t, b,
+		events.CallReceived{From: "+12065550142", To: "+12065550110"}, events.CallAnswered{Session: "VX1", Greeting: "Hello."},
+		events.TurnHeard{Turn: 1, Text: "My roof leaks."})
+	if err := one.outbox.PutCall(entry("dead")); err != nil {
+		t.Fatal(err)
+	}
+	list := func() []bus.CallEntry {
+		all, err := b.ListCalls(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	until(t, "the call is on the register", func() bool { return len(list()) == 1 })
+	now := time.Now()
+	seenByOne, seenByTwo := map[string]time.Time{}, map[string]time.Time{}
+	for name, alive := range map[string]map[string]bool{"its owner lives": {"dead": true}, "it has just been lost": {}} {
+		one.sweepOnce(t.Context(), list(), alive, seenByOne, now)
+		two.sweepOnce(t.Context(), list(), alive, seenByTwo, now)
+		if got := log(t, b); len(got) != 3 {
+			t.Fatalf("%s: %d facts", name, len(got))
+		}
+	}
+	one.sweepOnce(t.Context(), list(), nil, seenByOne, now)
+	two.sweepOnce(t.Context(), list(), nil, seenByTwo, now)
+	// Both find it at once, long after.
+	entries := list()
+	one.sweepOnce(t.Context(), entries, nil, seenByOne, now.Add(sweepGrace+time.Second))
+	two.sweepOnce(t.Context(), entries, nil, seenByTwo, now.Add(sweepGrace+time.Second))
+	until(t, "the call is off the register", func() bool { return len(list()) == 0 })
+	var ends []events.CallEnded
+	for _, e := range log(t, b) {
+		if f, ok := e.Fact.(events.CallEnded); ok {
+			ends = append(ends, f)
+		}
+	}
+	if len(ends) != 1 || ends[0].Reason != events.EndLost || ends[0].Turns != 1 || !ends[0].Answered || !ends[0].EndedAt.Equal(began.Add(2*time.Second)) {
+		t.Errorf("ended as %+v", ends)
+	}
+}
+
+// resumed is a call that w has just taken over.
+func resumed(w *worker) *call {
+	return &call{
+		w: w, log: zap.NewNop(), tenant: tenant, id: sid, from: "+12065550142", started: began, epoch: 2,
+		inbox: make(chan any, inboxSize), done: make(chan struct{}), answered: true,
+	}
+}
+
+func TestWordsTwilioReplaysAreNotAnotherTurn(t *testing.T) {
+	t.Parallel()
+	w := ingress(t, testenv.Bus(t), "one")
+	heard := func() *call {
+		c := resumed(w)
+		c.replay(events.Event{Fact: events.TurnHeard{Turn: 1, Text: "My roof leaks."}})
+		c.fresh = true
+		return c
+	}
+	c := heard()
+	c.heard("My roof leaks.", "", false)
+	if c.turn != 1 || len(c.history) != 1 {
+		t.Errorf("replayed words became turn %d of %+v", c.turn, c.history)
+	}
+	c.heard("My roof leaks.", "", false)
+	if c.turn != 2 {
+		t.Error("a caller cannot say the same twice")
+	}
+	c = heard()
+	c.heard("And my window.", "", false)
+	if c.turn != 2 {
+		t.Error("other words pass for replayed ones")
+	}
+	c = heard()
+	c.fresh = false
+	c.heard("My roof leaks.", "", false)
+	if c.turn != 2 {
+		t.Error("words of a socket that was never lost pass for replayed ones")
+	}
+}
+
+func TestTurnsOfAFormerOwnerAreAdopted(t *testing.T) {
+	t.Parallel()
+	w := ingress(t, testenv.Bus(t), "one")
+	tail := []events.Event{
+		{Head: events.Head{CallSeq: 3}, Fact: events.TurnHeard{Turn: 1, Text: "My roof leaks."}},
+		{Head: events.Head{CallSeq: 4}, Fact: events.TurnSpoken{Turn: 1, Text: "Since when?"}},
+		{Head: events.Head{CallSeq: 5}, Fact: events.TurnHeard{Turn: 2, Text: "Since Monday."}},
+	}
+	for name, tc := range map[string]struct {
+		known int // turns
+		turn  int
+		lines int
+		asks  int // attempts at the last turn
+	}{
+		"all of a past that could not be read": {0, 2, 3, 1},
+		"the one that came late":               {1, 2, 3, 1},
+		"none when all are known":              {2, 2, 3, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := resumed(w)
+			for _, e := range tail {
+				f, heard := e.Fact.(events.TurnHeard)
+				if heard && f.Turn > tc.known || tc.known == 0 {
+					break
+				}
+				c.replay(e)
+			}
+			c.adopt(tail)
+			c.adopt(tail) // looked at twice
+			if c.turn != tc.turn || len(c.history) != tc.lines || c.ans.attempt != tc.asks || c.ans.settled {
+				t.Errorf("turn %d, history %+v, %d asks", c.turn, c.history, c.ans.attempt)
+			}
+		})
+	}
+}
