@@ -51,6 +51,7 @@ lint: $(GOLANGCI) ## formatting, vet, linters, architecture rules, tidy modules;
 	@for script in .ci/run tools/need-* tools/install tools/fuzz; do sh -n "$$script" || exit 1; done
 	@for m in $(MODULES); do echo "lint $$m" && (cd "$$m" && \
 		$(LINT) fmt --diff && $(GO) vet ./... && $(LINT) run) || exit 1; done
+	@GOOS=darwin $(GO) vet ./... # the other system it builds for
 	@$(GO) test -count=1 . # arch_test.go
 	@for m in $(MODULES); do echo "tidy $$m" && $(GO) -C "$$m" mod tidy -diff || exit 1; done
 

@@ -41,7 +41,7 @@ func Run(ctx context.Context, p *app.Platform) error {
 	if err != nil {
 		return err
 	}
-	w := &worker{log: p.Log.Named("profiler"), store: p.Store, templates: map[string]events.Template{}}
+	w := &worker{log: p.Log.Named("profiler"), store: p.Store, templates: map[string]events.Template{}, leaveOut: p.Bus.LeaveOut}
 	for _, t := range templates {
 		w.templates[t.ID] = t
 	}
@@ -65,6 +65,7 @@ type worker struct {
 	log       *zap.Logger
 	store     *store.Store
 	templates map[string]events.Template
+	leaveOut  func(ctx context.Context, e events.Event, reason string) error
 	created   time.Time // of the stream
 	floorAt   time.Time
 }
@@ -139,7 +140,10 @@ func (w *worker) apply(ctx context.Context, batch []events.Event) error {
 		if err != nil {
 			return err
 		}
-		err = t.Project(ctx, projection, w.created, func(p *store.Projection) error { return w.project(p, all) })
+		err = w.write(ctx, t, all)
+		if errors.Is(err, store.ErrRefused) {
+			err = w.oneByOne(ctx, t, all)
+		}
 		if err != nil {
 			return fmt.Errorf("project tenant %s: %w", id, err)
 		}
@@ -147,6 +151,35 @@ func (w *worker) apply(ctx context.Context, batch []events.Event) error {
 	if time.Since(w.floorAt) > floorEvery {
 		w.floorAt = time.Now()
 		return w.store.SetFloor(ctx, projection, batch[len(batch)-1].Seq)
+	}
+	return nil
+}
+
+func (w *worker) write(ctx context.Context, t *store.Tenant, all []events.Event) error {
+	return t.Project(ctx, projection, w.created, func(p *store.Projection) error { return w.project(p, all) })
+}
+
+// oneByOne finds the events of a batch whose rows the database will never
+// take, and leaves out those: nobody else's facts wait for them.
+func (w *worker) oneByOne(ctx context.Context, t *store.Tenant, all []events.Event) error {
+	for _, e := range all {
+		err := w.write(ctx, t, []events.Event{e})
+		if !errors.Is(err, store.ErrRefused) {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.leaveOut(ctx, e, err.Error()); err != nil {
+			return err
+		}
+		err = t.Project(ctx, projection, w.created, func(p *store.Projection) error {
+			p.SetApplied(max(p.Applied, e.Seq))
+			return nil
+		})
+		if err != nil && !errors.Is(err, store.ErrRefused) { // of a tenant that does not exist: no row to note it in
+			return err
+		}
 	}
 	return nil
 }

@@ -26,7 +26,11 @@ var began = time.Date(2026, 5, 6, 15, 0, 0, 0, time.UTC)
 
 func newWorker(t *testing.T, db *testenv.Database) *worker {
 	t.Helper()
-	w := &worker{log: zap.NewNop(), store: db.Store, templates: map[string]events.Template{}, created: began}
+	w := &worker{log: zap.NewNop(), store: db.Store, templates: map[string]events.Template{}, created: began,
+		leaveOut: func(_ context.Context, e events.Event, reason string) error {
+			t.Errorf("event %s is left out: %s", e.ID, reason)
+			return nil
+		}}
 	all, err := store.Templates()
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +47,7 @@ func leads(t *testing.T, b *bus.Bus, db *testenv.Database) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	w := newWorker(t, db)
+	w.leaveOut = b.LeaveOut
 	go func() {
 		var err error
 		for ctx.Err() == nil && err == nil { // the one before may not have let go yet
@@ -294,8 +299,8 @@ func TestNothingIsAppliedTwice(t *testing.T) {
 	}
 }
 
-// A batch that cannot be written for one tenant leaves neither rows nor a
-// position of that tenant's; another's are not touched by it.
+// What can neither be written nor left out holds up its tenant until it can:
+// the position is that of the rows, and another's are not touched by it.
 func TestPositionAndRowsAreWrittenTogether(t *testing.T) {
 	t.Parallel()
 	db := testenv.Postgres(t)
@@ -306,11 +311,17 @@ func TestPositionAndRowsAreWrittenTogether(t *testing.T) {
 	f := bad[i].Fact.(events.SMSDelivered)
 	f.SID = "\x00" // PostgreSQL has no such character
 	bad[i].Fact = f
-	if err := w.apply(t.Context(), bad); err == nil {
-		t.Fatal("a row that cannot be written was")
+	away := errors.New("bus is away")
+	w.leaveOut = func(context.Context, events.Event, string) error { return away }
+	if err := w.apply(t.Context(), bad); !errors.Is(err, away) {
+		t.Fatalf("a row that cannot be written: %v", err)
 	}
-	if rows := db.Rows(t, 2); len(rows) > 0 {
-		t.Errorf("half of it is written: %v", slices.Sorted(maps.Keys(rows)))
+	before := i - 1
+	for all[before].Tenant != 2 {
+		before--
+	}
+	if at := applied(t, db, 2); at != all[before].Seq {
+		t.Errorf("applied to %d, and the rows to %d", at, all[before].Seq)
 	}
 	if floor, err := db.Store.Floor(t.Context(), projection); err != nil || floor != 0 {
 		t.Errorf("the floor is %d, %v", floor, err)
@@ -359,6 +370,50 @@ func TestTenantsAreNotMixed(t *testing.T) {
 	}
 	if rows := db.Rows(t, 3); len(rows) > 0 {
 		t.Errorf("rows of a tenant there is not: %v", rows)
+	}
+}
+
+// What the database will never take is a dead letter, and nothing waits for it.
+func TestARefusedRowIsLeftOut(t *testing.T) {
+	t.Parallel()
+	b, db, sound := testenv.Bus(t), testenv.Postgres(t), testenv.Postgres(t)
+	all := woven(1, 2)
+	if err := newWorker(t, sound).apply(t.Context(), stream(all)); err != nil {
+		t.Fatal(err)
+	}
+	call := all[0].Call
+	bad := []events.Event{
+		events.New(1, call, began, events.TurnHeard{Turn: 3_000_000_000, Text: "no column is as wide"}),
+		events.New(1, "CA-too-long", began, events.CallEnded{From: "+12065550190", To: "+12065550100", StartedAt: began, EndedAt: began, Seconds: 1 << 40, Reason: events.EndCaller}),
+	}
+	for i, e := range bad {
+		all = slices.Insert(all, 7*i+5, e)
+	}
+	last := publish(t, b, all)
+	leads(t, b, db)
+	reached(t, db, last)
+	for _, tenant := range []events.Tenant{1, 2} {
+		want, got := timeless(t, sound.Rows(t, tenant)), timeless(t, db.Rows(t, tenant))
+		delete(want, "projection_offsets")
+		delete(got, "projection_offsets")
+		same(t, "rows beside it", want, got)
+	}
+	letters, err := b.DeadLetters(t.Context(), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, l := range letters {
+		left = append(left, l.EventID)
+		if strings.Contains(l.Reason, "wide") || !strings.Contains(l.Reason, "refuses") {
+			t.Errorf("reason: %s", l.Reason)
+		}
+	}
+	want := []string{bad[0].ID, bad[1].ID}
+	slices.Sort(want)
+	slices.Sort(left)
+	if !slices.Equal(want, left) {
+		t.Errorf("left out: %v, want %v", left, want)
 	}
 }
 

@@ -31,6 +31,7 @@ var (
 	ErrBehind      = errors.New("database is behind: run migrate")         // schema is older than the program
 	ErrUnsafe      = errors.New("database does not keep tenants apart")    // see the text for what is wrong
 	ErrWrongTenant = errors.New("row of another tenant")                   // a bug; refused by the database
+	ErrRefused     = errors.New("database refuses the row")                // for what is in it; trying again does not help
 	ErrNumberTaken = errors.New("number belongs to another customer")      //
 	ErrRecreated   = errors.New("event stream is not the one rows are of") //
 )
@@ -252,8 +253,14 @@ func classify(err error) error {
 			return fmt.Errorf("%w: %w", ErrWrongTenant, err)
 		case strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "53"):
 			return fmt.Errorf("%w: %s", ErrUnavailable, pg.Code)
+		case strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23") || strings.HasPrefix(pg.Code, "54"):
+			// The driver's own text would quote the row.
+			return fmt.Errorf("%w: %s %s %s %s", ErrRefused, pg.Code, pg.TableName, pg.ColumnName, pg.ConstraintName)
 		}
 		return err
+	}
+	if strings.Contains(err.Error(), "failed to encode args") {
+		return fmt.Errorf("%w: a value does not fit its column", ErrRefused)
 	}
 	var connect *pgconn.ConnectError
 	var network net.Error
