@@ -25,11 +25,6 @@ const (
 	bytesPerSecond = 15
 )
 
-const (
-	filler = "One moment, please. "
-	wayOn  = "I'm sorry, I can't get to that right now. Please say it once more, or hold on and someone will call you back. "
-)
-
 // An answer is what the agent says to one turn, however many workers it takes.
 // The owner listens to the newest attempt only, and each attempt is told what
 // the caller has heard of the earlier ones.
@@ -246,13 +241,13 @@ func (c *call) again(now time.Time) {
 		c.w.metrics.givenUp.Inc()
 		c.log.Warn("no worker answered", zap.Int("turn", a.turn), zap.Int("attempts", a.attempt))
 		a.way = "fallback"
-		c.say(wayOn)
+		c.say(c.w.phrases(c.tenant).wayOn)
 		c.finish(nil)
 		return
 	}
 	if !a.filled && silent >= fillerAfter && a.said.Len() == 0 {
 		a.filled = true
-		c.utter(filler, false)
+		c.utter(c.w.phrases(c.tenant).filler, false)
 	}
 	c.ask(now)
 }

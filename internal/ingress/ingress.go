@@ -119,6 +119,12 @@ func (w *worker) transferRule(t events.Tenant, name string) (events.Transfer, bo
 	return ruleNamed(s, name)
 }
 
+// phrases are our own words in a tenant's language.
+func (w *worker) phrases(t events.Tenant) phrases {
+	s, _ := w.settings.ByID(t)
+	return phrasesIn(s.Language)
+}
+
 // tell gives the owner of a call news; false when the call has no owner.
 func (w *worker) tell(t events.Tenant, id string, m events.Control) bool {
 	if c := w.own(id); c != nil {

@@ -28,6 +28,10 @@ const (
 	paramPass        = "call"
 	paramGreeting    = "greeting"
 	maxGreetingParam = 480
+
+	// What the agent's stand-in was, when it is over.
+	afterPerson    = "person"
+	afterVoicemail = "voicemail"
 )
 
 // signed lets a webhook through when Twilio sent it: right method, readable
@@ -155,7 +159,13 @@ func (w *worker) action(rw http.ResponseWriter, r *http.Request, form url.Values
 		return
 	}
 	nth, _ := strconv.Atoi(r.URL.Query().Get("n"))
+	after := r.URL.Query().Get("after")
 	switch {
+	case after == afterVoicemail:
+		w.over(s.Tenant, a.CallSID, events.EndCaller)
+		answerTwiML(rw, twilio.SayAndHangup(phrasesIn(s.Language).recorded, s.Language))
+	case after == afterPerson && !a.Reached():
+		answerTwiML(rw, w.voicemail(s))
 	case a.DialStatus != "":
 		w.dialDone(rw, s, a, nth)
 	case a.Status == "completed":
@@ -187,12 +197,12 @@ func (w *worker) handedOff(rw http.ResponseWriter, s events.Settings, a twilio.R
 // dialDone: the person the call was transferred to has hung up, or never came.
 func (w *worker) dialDone(rw http.ResponseWriter, s events.Settings, a twilio.RelayAction, nth int) {
 	w.tell(s.Tenant, a.CallSID, events.Control{Kind: events.ControlDialled, Reason: a.DialStatus, At: time.Now()})
-	if a.DialStatus == "completed" || a.DialStatus == "answered" || a.Status == "completed" {
+	if a.Reached() {
 		w.over(s.Tenant, a.CallSID, events.EndTransfer)
 		answerTwiML(rw, twilio.Hangup())
 		return
 	}
-	w.reconnect(rw, s, a.CallSID, "I'm sorry, nobody could take your call just now. How else can I help?", nth)
+	w.reconnect(rw, s, a.CallSID, phrasesIn(s.Language).nobody, nth)
 }
 
 // reconnect gives Twilio another relay for a call that goes on.
@@ -216,21 +226,30 @@ func (w *worker) fallback(rw http.ResponseWriter, _ *http.Request, form url.Valu
 	w.metrics.fallbacks.Inc()
 	s, ok := w.settings.ByNumber(req.To)
 	if !ok || !s.Active() {
-		answerTwiML(rw, twilio.SayAndHangup("We're sorry. We can't take your call right now. Please try again later.", ""))
+		answerTwiML(rw, twilio.SayAndHangup(phrasesIn(s.Language).away, s.Language))
 		return
 	}
 	answerTwiML(rw, w.person(s))
 }
 
-// person is the way on without an agent: someone's phone, or voicemail.
+// person is the way on without an agent: someone's phone and, where nobody
+// answers there, voicemail.
 func (w *worker) person(s events.Settings) []byte {
-	if s.FallbackNumber != "" {
-		return twilio.Dial{Number: s.FallbackNumber, CallerID: s.Numbers[0], TimeoutSeconds: 25}.TwiML()
+	if s.FallbackNumber == "" {
+		return w.voicemail(s)
 	}
+	return twilio.Dial{Number: s.FallbackNumber, CallerID: s.Numbers[0], TimeoutSeconds: 25, Action: w.actionAfter(afterPerson)}.TwiML()
+}
+
+func (w *worker) voicemail(s events.Settings) []byte {
 	return twilio.Voicemail{
-		Say: "Thank you for calling " + s.Name + ". Please leave a message after the tone.", Language: s.Language,
-		Action: w.publicURL + "/twilio/voice/action", RecordingCallback: w.publicURL + "/twilio/recording?customer_id=" + s.Tenant.String(), MaxSeconds: 300,
+		Say: s.Name + ". " + phrasesIn(s.Language).voicemail, Language: s.Language,
+		Action: w.actionAfter(afterVoicemail), RecordingCallback: w.publicURL + "/twilio/recording?customer_id=" + s.Tenant.String(), MaxSeconds: 300,
 	}.TwiML()
+}
+
+func (w *worker) actionAfter(what string) string {
+	return w.publicURL + "/twilio/voice/action?after=" + what
 }
 
 // status is POST /twilio/status: Twilio's word on the call itself.

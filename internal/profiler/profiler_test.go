@@ -26,11 +26,13 @@ var began = time.Date(2026, 5, 6, 15, 0, 0, 0, time.UTC)
 
 func newWorker(t *testing.T, db *testenv.Database) *worker {
 	t.Helper()
-	w := &worker{log: zap.NewNop(), store: db.Store, templates: map[string]events.Template{}, created: began,
+	w := &worker{
+		log: zap.NewNop(), store: db.Store, templates: map[string]events.Template{}, created: began,
 		leaveOut: func(_ context.Context, e events.Event, reason string) error {
 			t.Errorf("event %s is left out: %s", e.ID, reason)
 			return nil
-		}}
+		},
+	}
 	all, err := store.Templates()
 	if err != nil {
 		t.Fatal(err)

@@ -79,6 +79,11 @@ type RelayAction struct {
 	DialSeconds int
 }
 
+// Reached reports whether a dialled person answered, or the caller has gone.
+func (a RelayAction) Reached() bool {
+	return a.DialStatus == "completed" || a.DialStatus == "answered" || a.Status == "completed"
+}
+
 // ParseRelayAction reads the form of a Connect or Dial action.
 func ParseRelayAction(form url.Values) (RelayAction, error) {
 	f := fields{form: form}
