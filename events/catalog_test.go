@@ -340,3 +340,41 @@ func example(name string) string {
 	}
 	return "some " + strings.ReplaceAll(name, "_", " ")
 }
+
+// The schemas are all that readers of other languages have.
+func TestEverySchemaExplainsItsFields(t *testing.T) {
+	for _, f := range events.Catalog {
+		raw, err := fs.ReadFile(schemas.FS, f.Name()+".v1.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var doc map[string]any
+		if err := json.Unmarshal(raw, &doc); err != nil {
+			t.Fatal(err)
+		}
+		explained(t, f.Name(), doc)
+	}
+}
+
+func explained(t *testing.T, path string, node map[string]any) {
+	t.Helper()
+	if text, _ := node["description"].(string); !strings.Contains(path, "[]") && len(text) < 3 && node["$ref"] == nil {
+		t.Errorf("%s has no description", path)
+	}
+	under := func(v any, path string) {
+		if n, ok := v.(map[string]any); ok && (n["properties"] != nil || n["items"] != nil) {
+			explained(t, path, n)
+		}
+	}
+	if all, ok := node["properties"].(map[string]any); ok {
+		for name, v := range all {
+			explained(t, path+"."+name, v.(map[string]any))
+		}
+	}
+	under(node["items"], path+"[]")
+	if defs, ok := node["$defs"].(map[string]any); ok {
+		for name, v := range defs {
+			under(v, name+"[]")
+		}
+	}
+}
