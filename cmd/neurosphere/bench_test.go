@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -122,12 +124,22 @@ func echoes(b *testing.B, quit chan struct{}) (out []time.Duration) {
 
 // trips are requests over the bus that the owner of a call answers at once.
 func trips(b *testing.B, by *bus.Bus, t events.Tenant, quit chan struct{}) []time.Duration {
-	release, err := by.OwnCall(t, "bench", bus.Owner{Answer: func(events.Answer) {}, Control: func(events.Control) bool { return true }})
+	o, err := by.OwnCall(t, "bench")
 	if err != nil {
 		b.Error(err)
 		return nil
 	}
-	defer release()
+	defer o.Release()
+	go func() {
+		for {
+			select {
+			case m := <-o.Messages():
+				o.Read(m)
+			case <-quit:
+				return
+			}
+		}
+	}()
 	return every(quit, func() error {
 		_, err := by.Control(b.Context(), t, "bench", events.Control{Kind: events.ControlEnded})
 		return err
@@ -233,19 +245,19 @@ func BenchmarkIdleCall(b *testing.B) {
 		callers := exec.Command(os.Args[0], "-test.run=^TestIdleCallers$", "-test.v")
 		callers.Env = append(os.Environ(), "IDLE_CALLERS="+string(raw))
 		callers.Stderr = os.Stderr
+		out, err := callers.StdoutPipe()
+		if err != nil {
+			b.Fatal(err)
+		}
 		if err := callers.Start(); err != nil {
 			b.Fatal(err)
 		}
-		s.until("all calls have had an answer", func() bool {
-			open, err := s.Bus.ListCalls(b.Context())
-			n := 0
-			for _, c := range open {
-				if c.Turn == 1 || c.CallSeq >= 4 { // spoken, or spoken and written down
-					n++
-				}
-			}
-			return err == nil && n >= calls
-		})
+		lines := bufio.NewScanner(out)
+		for lines.Scan() && lines.Text() != allAnswered {
+		}
+		if lines.Text() != allAnswered {
+			b.Fatal("the callers' process ended early")
+		}
 		time.Sleep(2 * time.Second)
 		inUse, resident = (held()-heap)/calls, (rss(b)-before)/calls
 		_ = callers.Process.Kill()
@@ -255,6 +267,8 @@ func BenchmarkIdleCall(b *testing.B) {
 	b.ReportMetric(resident/1024, "KB-resident/call")
 	b.ReportMetric(0, "ns/op")
 }
+
+const allAnswered = "all calls have had an answer"
 
 // idle is what the process of idle callers is told.
 type idle struct {
@@ -275,7 +289,12 @@ func TestIdleCallers(t *testing.T) {
 			From: fmt.Sprintf("+1206555%04d", i), To: o.To, Turns: story(i)[:1], Linger: time.Hour,
 		})
 	}
-	simulated.PlayMany(t.Context(), play, o.Calls, nil)
+	var answered atomic.Int64
+	simulated.PlayMany(t.Context(), play, o.Calls, func(e simulated.CallEvent) {
+		if e.First > 0 && answered.Add(1) == int64(o.Calls) {
+			fmt.Println("\n" + allAnswered)
+		}
+	})
 }
 
 // rss is the memory of this process that is really there, in bytes.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -153,69 +152,84 @@ func (b *Bus) answerWith(m *nats.Msg, v any, failure string) {
 // noResponders is the server's word that nobody listens to what was asked.
 const noResponders = "503"
 
-// Owner receives what is meant for the owner of a call, one at a time.
-type Owner struct {
-	Answer  func(events.Answer)       // each step of an answer, of any attempt
-	Control func(events.Control) bool // reports whether it was dealt with
+// Owned brings what is meant for the owner of a call: see OwnCall. A nil one
+// brings nothing.
+type Owned struct {
+	bus  *Bus
+	msgs chan *nats.Msg
+	subs []*nats.Subscription
 }
 
 // OwnCall listens for a call's answers and controls until released. Several
-// may own a call for the moment it moves from one to the other. release does
-// not wait for a function of o that runs, but none is called after it.
-func (b *Bus) OwnCall(t events.Tenant, call string, o Owner) (release func(), err error) {
+// may own a call for the moment it moves from one to the other.
+func (b *Bus) OwnCall(t events.Tenant, call string) (*Owned, error) {
 	if err := checkCall(t, call); err != nil {
 		return nil, fmt.Errorf("own call: %w", err)
 	}
 	// Exactly these verbs: a wildcard would bring back our own asks, and make
 	// this process look like one that answers greetings.
-	msgs := make(chan *nats.Msg, 128)
-	subs, err := b.subscribe(msgs, "", events.LiveSubject(t, call, events.VerbAnswer), events.LiveSubject(t, call, events.VerbControl))
+	o := &Owned{bus: b, msgs: make(chan *nats.Msg, 128)}
+	var err error
+	o.subs, err = b.subscribe(o.msgs, "", events.LiveSubject(t, call, events.VerbAnswer), events.LiveSubject(t, call, events.VerbControl))
 	if err != nil {
 		return nil, fmt.Errorf("own call %s: %w", call, err)
 	}
-	done := make(chan struct{})
-	b.spawn(func() {
-		for {
-			select {
-			case m := <-msgs:
-				select {
-				case <-done:
-					return
-				default:
-					b.own(m, o)
-				}
-			case <-done:
-				return
-			case <-b.ctx.Done():
-				return
-			}
-		}
-	})
-	return sync.OnceFunc(func() {
-		close(done)
-		unsubscribe(subs)
-	}), nil
+	return o, nil
 }
 
-func (b *Bus) own(m *nats.Msg, o Owner) {
+// Messages is where they arrive, each to be given to Read: the goroutine that
+// runs the call takes them itself, since another one between would cost each
+// word a hop, and each call a stack.
+func (o *Owned) Messages() <-chan *nats.Msg {
+	if o == nil {
+		return nil
+	}
+	return o.msgs
+}
+
+// Read is what a message says: an events.Answer, one step of any attempt, or
+// an events.Control, whose sender is told that it was dealt with; nil where it
+// is malformed.
+func (o *Owned) Read(m *nats.Msg) any {
 	switch m.Subject[strings.LastIndexByte(m.Subject, '.')+1:] {
 	case events.VerbAnswer:
-		var a events.Answer
 		if m.Header.Get("Status") == noResponders {
-			m.Data = []byte(`{"kind":"` + events.AnswerNobody + `"}`)
+			return events.Answer{Kind: events.AnswerNobody}
 		}
+		var a events.Answer
 		if err := json.Unmarshal(m.Data, &a); err != nil {
-			b.log.Warn("answer is malformed", zap.String("subject", m.Subject))
-		} else if o.Answer != nil {
-			o.Answer(a)
+			o.bus.log.Warn("answer is malformed", zap.String("subject", m.Subject))
+			return nil
 		}
+		return a
 	case events.VerbControl:
 		var c events.Control
 		if err := json.Unmarshal(m.Data, &c); err != nil {
-			b.answerWith(m, nil, "request is malformed")
+			o.bus.answerWith(m, nil, "request is malformed")
+			return nil
+		}
+		o.bus.answerWith(m, controlled{true}, "")
+		return c
+	}
+	return nil
+}
+
+// Release stops listening. Whoever controlled the call and was not read is
+// told that nobody owns it.
+func (o *Owned) Release() {
+	if o == nil {
+		return
+	}
+	unsubscribe(o.subs)
+	for {
+		select {
+		case m := <-o.msgs:
+			if strings.HasSuffix(m.Subject, "."+events.VerbControl) {
+				o.bus.answerWith(m, controlled{false}, "")
+			}
+		default:
 			return
 		}
-		b.answerWith(m, controlled{o.Control != nil && o.Control(c)}, "")
 	}
 }
 

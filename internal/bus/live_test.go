@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -19,11 +20,24 @@ import (
 func own(t testing.TB, b *bus.Bus, tenant events.Tenant, call string) chan events.Answer {
 	t.Helper()
 	answers := make(chan events.Answer, 100)
-	release, err := b.OwnCall(tenant, call, bus.Owner{Answer: func(a events.Answer) { answers <- a }})
+	o, err := b.OwnCall(tenant, call)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(release)
+	done := make(chan struct{})
+	t.Cleanup(func() { close(done); o.Release() })
+	go func() {
+		for {
+			select {
+			case m := <-o.Messages():
+				if a, ok := o.Read(m).(events.Answer); ok {
+					answers <- a
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
 	return answers
 }
 
@@ -325,25 +339,37 @@ func TestControl(t *testing.T) {
 	if d := time.Since(start); d > time.Second {
 		t.Errorf("that took %v", d)
 	}
-	got := make(chan events.Control, 1)
-	release, err := b.OwnCall(1, "CA1", bus.Owner{Control: func(c events.Control) bool { got <- c; return c.Epoch > 1 }})
+	o, err := b.OwnCall(1, "CA1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for epoch, want := range map[int64]bool{1: false, 2: true} {
-		c.Epoch = epoch
-		if handled := must[bool](t)(b.Control(ctx, 1, "CA1", c)); handled != want {
-			t.Errorf("epoch %d handled: %v", epoch, handled)
-		}
-		if diff := cmp.Diff(c, recv(t, got, "control")); diff != "" {
-			t.Error(diff)
-		}
+	told := func() chan bool {
+		out := make(chan bool, 1)
+		go func() {
+			handled, err := b.Control(ctx, 1, "CA1", c)
+			out <- handled && err == nil
+		}()
+		return out
+	}
+	reply := told()
+	if diff := cmp.Diff(any(c), o.Read(recv(t, o.Messages(), "control"))); diff != "" {
+		t.Error(diff)
+	}
+	if !recv(t, reply, "reply") {
+		t.Error("what was read counts as not dealt with")
 	}
 	if handled, err := b.Control(ctx, 2, "CA1", c); handled || err != nil {
 		t.Errorf("another tenant's call: %v, %v", handled, err)
 	}
-	release()
-	release()
+	unread := told()
+	for len(o.Messages()) == 0 {
+		runtime.Gosched()
+	}
+	o.Release()
+	o.Release()
+	if recv(t, unread, "reply") {
+		t.Error("what nobody read counts as dealt with")
+	}
 	if handled, err := b.Control(ctx, 1, "CA1", c); handled || err != nil {
 		t.Errorf("after release: %v, %v", handled, err)
 	}
@@ -429,7 +455,7 @@ func TestLiveRefusesTokens(t *testing.T) {
 		if err := b.Ask(1, events.Ask{Call: call}); !errors.Is(err, bus.ErrBadToken) {
 			t.Errorf("ask %q: %v", call, err)
 		}
-		if _, err := b.OwnCall(1, call, bus.Owner{}); !errors.Is(err, bus.ErrBadToken) {
+		if _, err := b.OwnCall(1, call); !errors.Is(err, bus.ErrBadToken) {
 			t.Errorf("own %q: %v", call, err)
 		}
 	}

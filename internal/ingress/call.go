@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/twilio"
 )
 
@@ -53,11 +54,11 @@ type call struct {
 	endsAt      time.Time      // when a silent line is given up; zero: never
 	hungUp      bool           // the last socket was closed in good order
 	keysAt      time.Time
-	release     func()
+	owned       *bus.Owned
 	facts       stored
 }
 
-// What arrives in the inbox, beside events.Answer.
+// What arrives in the inbox, beside events.Control.
 type (
 	opened struct {
 		sock  *socket
@@ -119,6 +120,10 @@ func (c *call) run() {
 			if over := c.handle(m); over {
 				return
 			}
+		case m := <-c.owned.Messages():
+			if over := c.handle(c.owned.Read(m)); over {
+				return
+			}
 		case <-timer.C:
 			if over := c.tick(time.Now()); over {
 				return
@@ -144,6 +149,9 @@ func (c *call) handle(m any) (over bool) {
 	case late:
 		c.adopt(m)
 	case gone:
+		if c.catchUp() {
+			return true
+		}
 		if a := c.ans; a != nil && !a.complete && !a.settled && a.turn == m.turn && a.attempt == m.attempt {
 			c.again(time.Now())
 		}
@@ -154,6 +162,20 @@ func (c *call) handle(m any) (over bool) {
 		return true
 	}
 	return false
+}
+
+// catchUp handles what a worker said before it was found to be gone.
+func (c *call) catchUp() (over bool) {
+	for {
+		select {
+		case m := <-c.owned.Messages():
+			if c.handle(c.owned.Read(m)) {
+				return true
+			}
+		default:
+			return false
+		}
+	}
 }
 
 func (c *call) nextTimer() time.Time {
@@ -490,9 +512,7 @@ func (c *call) abandon() {
 		c.sock.close()
 		c.sock = nil
 	}
-	if c.release != nil {
-		c.release()
-	}
+	c.owned.Release()
 }
 
 // stored is where in the stream a call's facts are, as far as they have arrived.

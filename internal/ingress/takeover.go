@@ -67,15 +67,12 @@ func (w *worker) start(c *call) (*call, error) {
 	w.calls[c.id] = c
 	w.busy.Add(1)
 	w.mu.Unlock()
-	release, err := w.bus.OwnCall(c.tenant, c.id, bus.Owner{
-		Answer:  func(a events.Answer) { c.post(a) },
-		Control: func(m events.Control) bool { return c.post(m) },
-	})
+	owned, err := w.bus.OwnCall(c.tenant, c.id)
 	if err != nil {
 		// Without it no answer arrives; the caller hears the way on.
 		c.log.Warn("call cannot listen for answers", zap.Error(err))
 	}
-	c.release = release
+	c.owned = owned
 	go c.run()
 	if c.read > 0 || c.pastless {
 		go c.lookAgain()

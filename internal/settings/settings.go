@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nyaruka/phonenumbers"
@@ -98,14 +99,25 @@ func Check(s events.Settings) error {
 	return errors.Join(append(errs, checkSliders(s.Sliders)...)...)
 }
 
+var zones sync.Map // by name; each was read from the disk once
+
+// Zone is the time zone of that name, UTC where there is none.
+func Zone(name string) *time.Location {
+	if z, ok := zones.Load(name); ok {
+		return z.(*time.Location)
+	}
+	z, err := time.LoadLocation(name)
+	if err != nil {
+		return time.UTC
+	}
+	zones.Store(name, z)
+	return z
+}
+
 // Fill fills a greeting's placeholders, at now where the business is.
 func Fill(text string, s events.Settings, caller string, now time.Time) string {
-	zone, err := time.LoadLocation(s.TimeZone)
-	if err != nil {
-		zone = time.UTC
-	}
 	part := "evening"
-	switch h := now.In(zone).Hour(); {
+	switch h := now.In(Zone(s.TimeZone)).Hour(); {
 	case h >= 4 && h < 12:
 		part = "morning"
 	case h >= 12 && h < 18:

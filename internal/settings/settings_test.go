@@ -95,3 +95,13 @@ func TestDirectory(t *testing.T) {
 		t.Error("no number is somebody's")
 	}
 }
+
+func TestZone(t *testing.T) {
+	for name, want := range map[string]string{"America/New_York": "America/New_York", "Mars/Olympus": "UTC", "": "UTC"} {
+		for range 2 {
+			if got := settings.Zone(name).String(); got != want {
+				t.Errorf("%q: %s, want %s", name, got, want)
+			}
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/profile"
+	"neurosphere.ai/neurosphere/internal/settings"
 )
 
 const schemaName = "call_findings"
@@ -99,10 +100,7 @@ func adopt(s events.Settings, c call, raw string, sum *events.CallSummarized) er
 		sum.Summary = "The call could not be summarized."
 		return fit(sum)
 	}
-	zone, err := time.LoadLocation(s.TimeZone)
-	if err != nil {
-		zone = time.UTC
-	}
+	zone := settings.Zone(s.TimeZone)
 	sum.Summary = clip(strings.TrimSpace(said.Summary), 2000)
 	if sum.Summary == "" {
 		sum.Summary = "The call could not be summarized."
