@@ -72,6 +72,12 @@ const (
 	AnswerNobody = "nobody" // the bus's word: no worker is there to ask; of no turn
 )
 
+// Why a worker has no answer, where the owner makes a difference.
+const (
+	ReasonBusy    = "busy"    // it has more than it can take: ask again a little later
+	ReasonLeaving = "leaving" // it is shutting down: ask another at once
+)
+
 // Action is what the owner does once the answer is spoken.
 type Action struct {
 	Kind   string `json:"kind"`         // ActionEnd, ActionTransfer

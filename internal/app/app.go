@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -145,16 +146,27 @@ func spareProcessors() {
 
 // ballast is address space without memory behind it. The collector counts it,
 // so that it does not stop everything every few hundredths of a second because
-// a heap of a few megabytes has doubled.
-const ballast = 64 << 20 // bytes
+// a heap of a few megabytes has doubled. In return it lets garbage grow to half
+// of what is live, where Go's own measure is as much again.
+const (
+	ballast = 128 << 20 // bytes
+	garbage = 50        // percent, unless GOGC says otherwise
+)
+
+func steadyCollector() (stop func()) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
+	}
+	untouched := make([]byte, ballast)
+	return func() { runtime.KeepAlive(untouched) }
+}
 
 // Run is a process: it returns when ctx has ended and everything is shut down,
 // or with the first error.
 func Run(ctx context.Context, o Options) error {
 	began := time.Now()
 	spareProcessors()
-	untouched := make([]byte, ballast)
-	defer runtime.KeepAlive(untouched)
+	defer steadyCollector()()
 	cfg, err := LoadConfig(o.Getenv)
 	if err != nil {
 		return Wrong(err)

@@ -26,7 +26,7 @@ type AskHandler func(ctx context.Context, t events.Tenant, a events.Ask, reply f
 // ServeAsks makes this process one of the conversation workers until ctx ends;
 // then it takes no more, finishes what was begun (within ten seconds) and
 // returns nil. Up to slots asks are answered at a time; one beyond is answered
-// with AnswerFailed, reason "busy", at once. An ask's context ends with a
+// with AnswerFailed, ReasonBusy, at once. An ask's context ends with a
 // Cancel of its turn and with a newer ask of its call to this process.
 func (b *Bus) ServeAsks(ctx context.Context, slots int, handle AskHandler) error {
 	s := &asks{bus: b, id: nats.NewInbox()[len(nats.InboxPrefix):], handle: handle, slots: max(slots, 1), running: map[string]*asked{}}
@@ -124,7 +124,7 @@ func (s *asks) decline(m *nats.Msg) {
 	}
 	var a events.Ask
 	if json.Unmarshal(m.Data, &a) == nil && a.Call == call {
-		s.fail(t, a, "busy")
+		s.fail(t, a, events.ReasonLeaving)
 	}
 }
 
@@ -157,7 +157,7 @@ func (s *asks) begin(ctx context.Context, t events.Tenant, a events.Ask) {
 	case s.slots == 0:
 		s.mu.Unlock()
 		cancel()
-		s.fail(t, a, "busy")
+		s.fail(t, a, events.ReasonBusy)
 		return
 	default:
 		s.slots--

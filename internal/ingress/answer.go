@@ -17,6 +17,7 @@ const (
 	suspicious  = 130 * time.Millisecond // without one: is the worker still there?
 	nobodyThere = 50 * time.Millisecond  // until somebody may be
 	retryAway   = 250 * time.Millisecond // while the bus is away
+	retryBusy   = 100 * time.Millisecond // while workers have more than they can take
 	fillerAfter = 2 * time.Second        // of silence: the caller hears that we are still there
 	giveUpAfter = 14 * time.Second       // of silence: the caller hears a way on
 	maxTurn     = 8000                   // bytes of one utterance
@@ -122,11 +123,18 @@ func (a *answer) alive(worker string, now time.Time) {
 	}
 }
 
+// patience is how long a worker gets to say that it has the turn: the first
+// two little, since one may hang; more after that, when they are rather slow,
+// and asking ever more of them would make them slower.
+func patience(attempt int) time.Duration {
+	return firstBeat << min(max(attempt-2, 0), 2)
+}
+
 // ask gives the turn to a conversation worker.
 func (c *call) ask(now time.Time) {
 	a := c.ans
 	a.attempt++
-	a.worker, a.suspect, a.deadline = "", time.Time{}, now.Add(firstBeat)
+	a.worker, a.suspect, a.deadline = "", time.Time{}, now.Add(patience(a.attempt))
 	err := c.w.ask(c.tenant, events.Ask{
 		Call: c.id, Turn: a.turn, Attempt: a.attempt, Caller: c.from, StartedAt: c.started,
 		History: c.history, Said: a.said.String() + a.pending.String(),
@@ -159,6 +167,11 @@ func (c *call) step(m events.Answer) {
 	case events.AnswerDone:
 		c.finish(m.Action)
 	case events.AnswerFailed:
+		if m.Reason == events.ReasonBusy {
+			// Asking at once would only add to what keeps it busy.
+			a.worker, a.suspect, a.deadline = "", time.Time{}, now.Add(retryBusy)
+			return
+		}
 		c.log.Info("worker has no answer", zap.Int("turn", a.turn), zap.Int("attempt", a.attempt), zap.String("reason", m.Reason))
 		c.again(now)
 	}

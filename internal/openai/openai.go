@@ -84,8 +84,8 @@ func Open(o Options) *Client {
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 3 * time.Second,
-		MaxIdleConns:        512,
-		MaxIdleConnsPerHost: 512, // every live call talks to the one host
+		MaxIdleConns:        128,
+		MaxIdleConnsPerHost: 128, // every live call talks to the one host; over HTTP/2 one connection is enough
 		IdleConnTimeout:     90 * time.Second,
 		ForceAttemptHTTP2:   true,
 		// One dead connection would otherwise stall every call that shares it.
