@@ -194,6 +194,9 @@ func mirrored(s string) string {
 	for i, w := range words {
 		core := strings.Trim(w, ".,!?;:")
 		if v, ok := swap[strings.ToLower(core)]; ok {
+			if i > 0 && strings.ContainsAny(words[i-1][len(words[i-1])-1:], ".!?") {
+				v = strings.ToUpper(v[:1]) + v[1:]
+			}
 			words[i] = strings.Replace(w, core, v, 1)
 		} else if i == 0 && core != "I" && !isName(core) {
 			words[i] = strings.ToLower(w[:1]) + w[1:]
