@@ -124,7 +124,7 @@ func cut(s string, n int) string {
 
 // DeadLetters lists up to limit dead letters, oldest first.
 func (b *Bus) DeadLetters(ctx context.Context, limit int) ([]DeadLetter, error) {
-	var out []DeadLetter
+	out := []DeadLetter{}
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, HeadersOnly: true}
 	err := b.scan(ctx, streamDead, cfg, func(m incoming) bool {
 		if len(out) < limit {

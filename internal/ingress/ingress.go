@@ -30,6 +30,8 @@ type worker struct {
 	instance  string // our name among the owners of calls
 	metrics   metrics
 	life      context.Context // ends when sockets are to be let go
+	serving   context.Context // ends when the process is asked to stop
+	settle    time.Duration   // see endOrphan
 
 	mu    sync.Mutex
 	calls map[string]*call // by call id
@@ -136,7 +138,11 @@ func (w *worker) tell(t events.Tenant, id string, m events.Control) bool {
 	return err == nil && handled
 }
 
-const settleTime = 2 * time.Second
+const (
+	settleTime   = 2 * time.Second // between looks at a call that somebody may be ending
+	settleLooks  = 15
+	answeredLate = 5 // looks after which a call that was not answered is taken to stay so
+)
 
 // over ends the call wherever it is owned. Without an owner it is ended here,
 // from the log.
@@ -145,20 +151,48 @@ func (w *worker) over(t events.Tenant, id, reason string) {
 	if w.tell(t, id, m) {
 		return
 	}
-	w.busy.Add(1)
-	go func() {
-		defer w.busy.Done()
-		// Twilio tells of most ends twice: let the first be written down.
+	w.busy.Go(func() {
+		if err := w.endOrphan(t, id, m); err != nil {
+			w.log.Info("call is left to the sweeper", zap.String("call", id), zap.Error(err))
+		}
+	})
+}
+
+// endOrphan ends a call that nobody owns, unless it only seems so: Twilio tells
+// of most ends twice, and whoever had the call may still be writing down how
+// it went. Ended before all of that is in the log, it would be told short.
+func (w *worker) endOrphan(t events.Tenant, id string, m events.Control) error {
+	for look := range settleLooks {
 		select {
-		case <-w.life.Done():
-		case <-time.After(settleTime):
+		case <-w.serving.Done():
+			return w.serving.Err()
+		case <-time.After(w.settle):
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), registryWait)
+		entry, err := w.bus.GetCall(ctx, t, id)
+		cancel()
+		switch {
+		case errors.Is(err, bus.ErrNoCall):
+			return nil // ended
+		case err != nil:
+			return err
+		case !entry.Answered && look < answeredLate:
+			continue
+		case entry.Answered && entry.Owner == w.instance:
+			return nil // by us: it is in the outbox
+		case entry.Answered:
+			ctx, cancel := context.WithTimeout(context.Background(), registryWait)
+			alive, err := w.bus.AliveOwners(ctx)
+			cancel()
+			if err != nil || alive[entry.Owner] {
+				continue
+			}
+		}
+		ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if err := w.endFromLog(ctx, t, id, m); err != nil {
-			w.log.Warn("call is left to the sweeper", zap.String("call", id), zap.Error(err))
-		}
-	}()
+		return w.endFromLog(ctx, t, id, m)
+	}
+	return errors.New("its owner is alive")
 }
 
 func (w *worker) own(id string) *call {

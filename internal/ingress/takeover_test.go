@@ -35,7 +35,7 @@ func ingress(t *testing.T, b *bus.Bus, name string) *worker {
 	})
 	return &worker{
 		log: zap.NewNop(), bus: b, outbox: out, settings: settings.NewDirectory(zap.NewNop()), instance: name,
-		metrics: newMetrics(prometheus.NewRegistry()), life: t.Context(), calls: map[string]*call{},
+		metrics: newMetrics(prometheus.NewRegistry()), life: t.Context(), serving: t.Context(), settle: 50 * time.Millisecond, calls: map[string]*call{},
 	}
 }
 
@@ -115,6 +115,50 @@ func TestSweeperEndsACallNobodyOwns(t *testing.T) {
 	}
 	if len(ends) != 1 || ends[0].Reason != events.EndLost || ends[0].Turns != 1 || !ends[0].Answered || !ends[0].EndedAt.Equal(began.Add(2*time.Second)) {
 		t.Errorf("ended as %+v", ends)
+	}
+}
+
+// Twilio may tell of an end before whoever had the call has written down how
+// it went: then its own word counts, for as long as it lives.
+func TestAnEndIsNotToldShort(t *testing.T) {
+	t.Parallel()
+	b := testenv.Bus(t)
+	one, two := ingress(t, b, "one"), ingress(t, b, "two")
+	said(t, b, events.CallReceived{From: "+12065550142", To: "+12065550110"}, events.TurnHeard{Turn: 1, Text: "My roof leaks."})
+	lives, dies := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() { gone <- b.KeepAlive(lives, "one") }()
+	until(t, "the owner is known to live", func() bool {
+		alive, err := b.AliveOwners(t.Context())
+		return err == nil && alive["one"]
+	})
+	if err := one.outbox.PutCall(entry("one")); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the call is on the register", func() bool {
+		_, err := b.GetCall(t.Context(), tenant, sid)
+		return err == nil
+	})
+	m := events.Control{Kind: events.ControlEnded, Reason: events.EndCaller, At: began.Add(time.Minute)}
+	if err := two.endOrphan(tenant, sid, m); err == nil {
+		t.Error("another's call was ended while it lives")
+	}
+	if err := one.endOrphan(tenant, sid, m); err != nil {
+		t.Error(err)
+	}
+	if all := log(t, b); len(all) != 2 {
+		t.Errorf("stated: %+v", all)
+	}
+	dies()
+	if err := <-gone; err != nil {
+		t.Fatal(err)
+	}
+	if err := two.endOrphan(tenant, sid, m); err != nil {
+		t.Error(err)
+	}
+	until(t, "the call is ended", func() bool { return len(log(t, b)) == 3 })
+	if err := two.endOrphan(tenant, sid, m); err != nil {
+		t.Error(err)
 	}
 }
 
