@@ -84,19 +84,12 @@ func (b *Bus) bury(ctx context.Context, l letter) error {
 // LeaveOut makes a dead letter of an event that a projection got from Follow
 // and cannot apply.
 func (b *Bus) LeaveOut(ctx context.Context, e events.Event, reason string) error {
-	s, err := b.stream(ctx, events.Stream)
+	m, err := b.at(ctx, e.Seq)
 	if err != nil {
 		return fmt.Errorf("leave out %d: %w", e.Seq, err)
 	}
-	var m *jetstream.RawStreamMsg
-	err = b.call(ctx, func(ctx context.Context) (err error) {
-		m, err = s.GetMsg(ctx, e.Seq)
-		return err
-	})
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	if m == nil {
 		return nil // erased meanwhile
-	} else if err != nil {
-		return fmt.Errorf("leave out %d: %w", e.Seq, err)
 	}
 	return b.bury(ctx, letter{
 		id: follower + ":" + strconv.FormatUint(e.Seq, 10), consumer: follower, reason: reason, tries: 1,

@@ -37,6 +37,10 @@ var (
 	// ErrUnsettled is returned while it cannot be told who is alive.
 	ErrUnsettled = errors.New("instances have not reported yet")
 
+	// ErrCutShort is returned when the stream of facts has lost its end, and
+	// with it facts that were read already.
+	ErrCutShort = errors.New("stream has lost facts that were read")
+
 	// errMisfit: what exists in the bus contradicts what this program needs.
 	errMisfit = errors.New("bus holds something else")
 )

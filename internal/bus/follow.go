@@ -23,8 +23,10 @@ const (
 // the order of the stream, in batches of up to 500 or what comes within 20 ms,
 // as long as ctx lasts; then it returns nil. filters are subjects such as
 // events.Filter("call.ended"); none: all facts. What cannot be decoded becomes
-// a dead letter and is left out. An error of handle ends it and is returned;
-// nothing else does, outages are waited for. ctx is handle's too.
+// a dead letter and is left out. An error of handle ends it and is returned, as
+// is ErrCutShort when the stream comes back from an outage without what was
+// read of it: its sequences are given to other facts then. Nothing else ends
+// it, outages are waited for. ctx is handle's too.
 func (b *Bus) Follow(ctx context.Context, from uint64, filters []string, handle func(context.Context, []events.Event) error) error {
 	f := &following{bus: b, next: max(from, 1), filters: filters, handle: handle}
 	for try := 0; ctx.Err() == nil; try++ {
@@ -36,6 +38,9 @@ func (b *Bus) Follow(ctx context.Context, from uint64, filters []string, handle 
 				return nil // cut short in the middle of a batch
 			}
 			return stop.error
+		}
+		if errors.Is(err, ErrCutShort) {
+			return fmt.Errorf("follow from %d: %w", f.next, err)
 		}
 		if f.next != before {
 			try = 0
@@ -56,12 +61,20 @@ type following struct {
 	filters []string
 	handle  func(context.Context, []events.Event) error
 
+	last  events.Event // handled last
 	batch []events.Event
 	seen  uint64 // newest sequence of the batch, decodable or not
 }
 
 // run follows through one server-side consumer for as long as that works.
 func (f *following) run(ctx context.Context) error {
+	if f.last.Seq > 0 {
+		if there, err := f.bus.Holds(ctx, f.last.Seq, f.last.ID); err != nil {
+			return err
+		} else if !there {
+			return ErrCutShort
+		}
+	}
 	r, err := f.bus.newReader(ctx, events.Stream, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: f.next, FilterSubjects: f.filters,
 	})
@@ -140,6 +153,7 @@ func (f *following) flush(ctx context.Context) error {
 		if err := f.handle(ctx, batch); err != nil {
 			return &handleError{fmt.Errorf("follow from %d: %w", f.next, err)}
 		}
+		f.last = batch[len(batch)-1]
 	}
 	f.next, f.seen = f.seen+1, 0
 	return nil

@@ -227,7 +227,10 @@ func TestReadCallPicksWhatTheOwnerKnows(t *testing.T) {
 		"those known, and what came after them":        {bus.Span{First: first, Last: last, Facts: []uint64{first, second}}, all},
 		"those known, when nothing came after them":    {bus.Span{First: first, Last: second, Facts: []uint64{first, second}}, all[:2]},
 		"what the stream holds now":                    {bus.Span{First: first, Facts: []uint64{first, second}}, all},
-		"what was erased is not there":                 {bus.Span{First: first, Facts: []uint64{first, second, last + 7}}, append(all[:2:2], all[2])},
+		"all by time when one was erased or lost":      {bus.Span{First: first, Since: at.Add(-time.Hour), Facts: []uint64{first, second, last + 7}}, all},
+		"all by time when the first is not there":      {bus.Span{First: last + 7, Last: last, Since: at.Add(-time.Hour)}, all},
+		"all by time when the first is of another":     {bus.Span{First: first + 1, Last: last, Since: at.Add(-time.Hour)}, all},
+		"what came after, of which nothing is known":   {bus.Span{First: second + 1}, all[2:]},
 		"all by time when the sequences are of others": {bus.Span{First: first, Last: last, Since: at.Add(-time.Hour), Facts: []uint64{first, first + 1}}, all},
 	} {
 		t.Run(name, func(t *testing.T) {

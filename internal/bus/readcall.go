@@ -21,7 +21,7 @@ import (
 // Span is where in the stream a call's facts lie, as far as one knows.
 type Span struct {
 	First uint64    // sequence of the first; 0: not known
-	Since time.Time // when First is 0: a time before the first
+	Since time.Time // a time before the first, for when First is 0 or does not hold any more
 	Last  uint64    // sequence of the last that is wanted; 0: of whatever the stream holds now
 	Facts []uint64  // sequences of those the call's owner knows
 }
@@ -65,17 +65,23 @@ type callReader struct {
 
 func (r *callReader) read(ctx context.Context, at Span) error {
 	switch {
-	case at.First > 0 && len(at.Facts) == 0:
-		return r.follow(ctx, at, ">")
 	case at.First == 0:
 		return r.scan(ctx, at, ">")
+	case len(at.Facts) == 0 && at.Since.IsZero():
+		return r.follow(ctx, at, ">")
 	}
-	switch all, err := r.fetch(ctx, at.Facts); {
+	known := at.Facts
+	if len(known) == 0 {
+		known = []uint64{at.First}
+	}
+	switch all, err := r.fetch(ctx, known); {
 	case err != nil:
 		return err
-	case !all: // the stream was written anew since: no sequence holds any more
+	case !all: // erased, or the stream was written anew since: no sequence holds any more
 		r.out, r.seen = nil, map[string]bool{}
 		return r.scan(ctx, Span{Since: at.Since, Last: math.MaxUint64}, ">")
+	case len(at.Facts) == 0:
+		return r.follow(ctx, at, ">")
 	}
 	// Messages are taken by whoever answers the turn.
 	if err := r.follow(ctx, at, "message.*"); err != nil {
@@ -115,8 +121,8 @@ func (r *callReader) follow(ctx context.Context, at Span, what string) error {
 	return r.scan(ctx, at, what)
 }
 
-// fetch gets facts by sequence. all is false when one of them is of another
-// call; one that is gone was erased.
+// fetch gets facts by sequence. all is false when one of them is not there, or
+// of another call.
 func (r *callReader) fetch(ctx context.Context, seqs []uint64) (all bool, err error) {
 	s, err := r.bus.stream(ctx, events.Stream)
 	if err != nil {
@@ -140,7 +146,7 @@ func (r *callReader) fetch(ctx context.Context, seqs []uint64) (all bool, err er
 		return false, err
 	}
 	for _, m := range got {
-		if m != nil && !r.add(m.Subject, m.Header, m.Data, m.Sequence) {
+		if m == nil || !r.add(m.Subject, m.Header, m.Data, m.Sequence) {
 			return false, nil
 		}
 	}

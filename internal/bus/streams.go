@@ -160,6 +160,43 @@ func (b *Bus) StreamCreated(ctx context.Context) (time.Time, error) {
 	return info.Created.UTC(), nil
 }
 
+// Holds reports whether the event with this id, which was read at seq, is still
+// there. It is not once the stream has lost its end, as one restored from an
+// older backup has, be it that it ends before seq or that it has given seq to
+// another event since. One that was erased or has expired counts as there, and
+// without an id all that is asked is whether the stream ends before seq.
+func (b *Bus) Holds(ctx context.Context, seq uint64, id string) (bool, error) {
+	last, err := b.LastSeq(ctx)
+	if err != nil || last < seq {
+		return false, err
+	}
+	m, err := b.at(ctx, seq)
+	if err != nil {
+		return false, fmt.Errorf("look up fact %d: %w", seq, err)
+	}
+	if m == nil || id == "" {
+		return true, nil
+	}
+	e, err := b.codec.decode(m.Subject, m.Header, m.Data)
+	return err == nil && e.ID == id, nil
+}
+
+// at is the message the stream has at seq, nil where there is none (any more).
+func (b *Bus) at(ctx context.Context, seq uint64) (m *jetstream.RawStreamMsg, err error) {
+	s, err := b.stream(ctx, events.Stream)
+	if err != nil {
+		return nil, err
+	}
+	err = b.call(ctx, func(ctx context.Context) (err error) {
+		m, err = s.GetMsg(ctx, seq)
+		return err
+	})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil //nolint:nilnil // said above
+	}
+	return m, err
+}
+
 func (b *Bus) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 	var s jetstream.Stream
 	err := b.call(ctx, func(ctx context.Context) (err error) {

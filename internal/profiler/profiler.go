@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"neurosphere.ai/neurosphere/events"
@@ -41,7 +42,13 @@ func Run(ctx context.Context, p *app.Platform) error {
 	if err != nil {
 		return err
 	}
-	w := &worker{log: p.Log.Named("profiler"), store: p.Store, templates: map[string]events.Template{}, leaveOut: p.Bus.LeaveOut}
+	w := &worker{
+		log: p.Log.Named("profiler"), store: p.Store, templates: map[string]events.Template{}, leaveOut: p.Bus.LeaveOut, holds: p.Bus.Holds,
+		cutShort: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "neurosphere_stream_cut_short_total", Help: "Positions in the stream of facts found to be of facts that it has lost.",
+		}),
+	}
+	p.Metrics.MustRegister(w.cutShort)
 	for _, t := range templates {
 		w.templates[t.ID] = t
 	}
@@ -66,7 +73,10 @@ type worker struct {
 	store     *store.Store
 	templates map[string]events.Template
 	leaveOut  func(ctx context.Context, e events.Event, reason string) error
-	created   time.Time // of the stream
+	holds     func(ctx context.Context, seq uint64, event string) (bool, error)
+	cutShort  prometheus.Counter
+	sound     map[events.Tenant]bool // whose rows' position is one of this stream
+	created   time.Time              // of the stream
 	floorAt   time.Time
 }
 
@@ -80,16 +90,10 @@ func (w *worker) lead(ctx context.Context, p *app.Platform) error {
 	if w.created, err = p.Bus.StreamCreated(ctx); err != nil {
 		return err
 	}
-	floor, err := w.store.Floor(ctx, projection)
+	w.sound = map[events.Tenant]bool{}
+	floor, err := w.floor(ctx)
 	if err != nil {
 		return err
-	}
-	// A stream that ends before what was read of it is another one: waiting for
-	// it to grow would leave out all it says until then.
-	if last, err := p.Bus.LastSeq(ctx); err != nil {
-		return err
-	} else if last < floor {
-		return fmt.Errorf("%w: it ends at %d, and %d was read", store.ErrRecreated, last, floor)
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -103,6 +107,21 @@ func (w *worker) lead(ctx context.Context, p *app.Platform) error {
 	go w.publishSettings(ctx, p)
 	w.log.Info("active", zap.Uint64("from", floor+1))
 	return p.Bus.Follow(ctx, floor+1, filters(), w.apply)
+}
+
+// floor is where to go on reading. A stream that has lost what was read of it,
+// as one restored from an older backup has, gives those sequences to other
+// facts: it is read anew, and what is in the rows already is left as it is.
+func (w *worker) floor(ctx context.Context) (uint64, error) {
+	seq, event, err := w.store.Floor(ctx, projection)
+	if err != nil || seq == 0 {
+		return 0, err
+	}
+	if there, err := w.holds(ctx, seq, event); err != nil || there {
+		return seq, err
+	}
+	w.report(seq)
+	return 0, w.store.SetFloor(ctx, projection, 0, "")
 }
 
 // publishSettings brings changes of settings to the bus that whoever made them
@@ -147,16 +166,18 @@ func (w *worker) apply(ctx context.Context, batch []events.Event) error {
 		if err != nil {
 			return fmt.Errorf("project tenant %s: %w", id, err)
 		}
+		w.sound[id] = true
 	}
 	if time.Since(w.floorAt) > floorEvery {
 		w.floorAt = time.Now()
-		return w.store.SetFloor(ctx, projection, batch[len(batch)-1].Seq)
+		last := batch[len(batch)-1]
+		return w.store.SetFloor(ctx, projection, last.Seq, last.ID)
 	}
 	return nil
 }
 
 func (w *worker) write(ctx context.Context, t *store.Tenant, all []events.Event) error {
-	return t.Project(ctx, projection, w.created, func(p *store.Projection) error { return w.project(p, all) })
+	return t.Project(ctx, projection, w.created, func(p *store.Projection) error { return w.project(ctx, p, all) })
 }
 
 // oneByOne finds the events of a batch whose rows the database will never
@@ -174,8 +195,9 @@ func (w *worker) oneByOne(ctx context.Context, t *store.Tenant, all []events.Eve
 			return err
 		}
 		err = t.Project(ctx, projection, w.created, func(p *store.Projection) error {
-			p.SetApplied(max(p.Applied, e.Seq))
-			return nil
+			_, err := p.Fresh([]string{e.ID}) // left out once is enough, should the stream be read anew
+			p.SetApplied(e.Seq, e.ID)
+			return err
 		})
 		if err != nil && !errors.Is(err, store.ErrRefused) { // of a tenant that does not exist: no row to note it in
 			return err
@@ -185,8 +207,14 @@ func (w *worker) oneByOne(ctx context.Context, t *store.Tenant, all []events.Eve
 }
 
 // project writes one tenant's events, in the order of the stream.
-func (w *worker) project(p *store.Projection, all []events.Event) error {
-	all = slices.DeleteFunc(all, func(e events.Event) bool { return e.Seq <= p.Applied })
+func (w *worker) project(ctx context.Context, p *store.Projection, all []events.Event) error {
+	sound, err := w.soundly(ctx, p, all[0].Tenant)
+	if err != nil {
+		return err
+	}
+	if sound {
+		all = slices.DeleteFunc(all, func(e events.Event) bool { return e.Seq <= p.Applied })
+	}
 	if len(all) == 0 {
 		return nil
 	}
@@ -217,8 +245,30 @@ func (w *worker) project(p *store.Projection, all []events.Event) error {
 			return err
 		}
 	}
-	p.SetApplied(all[len(all)-1].Seq)
+	last := all[len(all)-1]
+	p.SetApplied(last.Seq, last.ID)
 	return nil
+}
+
+// soundly reports whether the position of a tenant's rows tells which events
+// are in them. In a stream that was cut short it does not, and only the ids of
+// the events do. Asked once for as long as this process leads: Follow ends when
+// the stream is cut short meanwhile.
+func (w *worker) soundly(ctx context.Context, p *store.Projection, t events.Tenant) (bool, error) {
+	if p.Applied == 0 || w.sound[t] {
+		return true, nil
+	}
+	there, err := w.holds(ctx, p.Applied, p.Event)
+	if err == nil && !there {
+		w.report(p.Applied)
+	}
+	return there, err
+}
+
+func (w *worker) report(read uint64) {
+	w.cutShort.Inc()
+	w.log.Error("the stream of facts has lost its end: rows were made of more than it holds, and what it says now is added to them; was it restored from a backup?",
+		zap.Uint64("read", read))
 }
 
 // one writes what one event says, and names the caller whose profile it

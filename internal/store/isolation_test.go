@@ -291,7 +291,7 @@ func writes(id events.Tenant, name string) map[string]func(*store.Projection) er
 		}),
 		"OptOut":     plain(func(p *store.Projection) { p.OptOut(event(id, "", 8, optedOut), optedOut.Number, true) }),
 		"SaveCaller": plain(func(p *store.Projection) { p.SaveCaller(known(name)) }),
-		"SetApplied": plain(func(p *store.Projection) { p.SetApplied(9) }),
+		"SetApplied": plain(func(p *store.Projection) { p.SetApplied(9, "e") }),
 		"Fresh": func(p *store.Projection) error {
 			fresh, err := p.Fresh([]string{"e1"})
 			if err == nil && !fresh["e1"] {
@@ -399,7 +399,7 @@ func TestEventsOfOthersAreRefused(t *testing.T) {
 	for name, write := range all {
 		t.Run(name, func(t *testing.T) {
 			err := rows.Project(t.Context(), "p", created, func(p *store.Projection) error {
-				p.SetApplied(3)
+				p.SetApplied(3, "e")
 				return write(p)
 			})
 			if !errors.Is(err, store.ErrWrongTenant) {
@@ -465,7 +465,7 @@ func TestHandlesReachTheirOwnTenantOnly(t *testing.T) {
 			var applied uint64
 			err := r.Project(ctx, "p", created, func(p *store.Projection) error {
 				applied = p.Applied
-				p.SetApplied(10)
+				p.SetApplied(10, "e")
 				return nil
 			})
 			return show(applied, err)

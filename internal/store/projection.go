@@ -17,6 +17,7 @@ import (
 // event of another tenant, and none of it is: ErrWrongTenant.
 type Projection struct {
 	Applied uint64 // sequence of the last event applied before
+	Event   string // its id; empty where a former version applied it
 
 	ctx  context.Context
 	q    tx
@@ -36,16 +37,17 @@ func (t *Tenant) Project(ctx context.Context, name string, streamCreated time.Ti
 		}
 		type offset struct {
 			Seq     int64
+			Event   string
 			Created time.Time
 		}
-		rows, err := query(ctx, q, pgx.RowToStructByPos[offset], `SELECT seq, stream_created FROM projection_offsets WHERE customer_id = $1 AND projection = $2 FOR UPDATE`, name)
+		rows, err := query(ctx, q, pgx.RowToStructByPos[offset], `SELECT seq, event_id, stream_created FROM projection_offsets WHERE customer_id = $1 AND projection = $2 FOR UPDATE`, name)
 		if err != nil {
 			return err
 		}
 		if !rows[0].Created.Equal(streamCreated) {
 			return ErrRecreated
 		}
-		p := &Projection{Applied: uint64(rows[0].Seq), ctx: ctx, q: q, name: name}
+		p := &Projection{Applied: uint64(rows[0].Seq), Event: rows[0].Event, ctx: ctx, q: q, name: name}
 		if err := f(p); err != nil {
 			return err
 		}
@@ -53,9 +55,10 @@ func (t *Tenant) Project(ctx context.Context, name string, streamCreated time.Ti
 	})
 }
 
-// SetApplied notes that every event up to seq is in the rows.
-func (p *Projection) SetApplied(seq uint64) {
-	p.do(`UPDATE projection_offsets SET seq = $3 WHERE customer_id = $1 AND projection = $2`, p.name, int64(seq))
+// SetApplied notes that every event up to seq, which is of the one given, is in
+// the rows.
+func (p *Projection) SetApplied(seq uint64, event string) {
+	p.do(`UPDATE projection_offsets SET seq = $3, event_id = $4 WHERE customer_id = $1 AND projection = $2`, p.name, int64(seq), event)
 }
 
 // of keeps an event of another tenant out of this one's rows.
@@ -332,25 +335,27 @@ func (p *Projection) SaveCaller(rows CallerRows) {
 		user, l.Stage, l.Since, l.First, l.History, int64(l.Seq))
 }
 
-// Floor is the sequence up to which every tenant's rows are surely applied.
-func (s *Store) Floor(ctx context.Context, projection string) (seq uint64, err error) {
+// Floor is where to go on reading the stream after a start: everything up to
+// seq is surely in the rows, and event is the one at seq. Zero and empty when
+// nothing was read yet; event may be empty when a former version read it.
+func (s *Store) Floor(ctx context.Context, projection string) (seq uint64, event string, err error) {
 	err = s.platform(ctx, func(q pgx.Tx) error {
 		var n int64
-		err := q.QueryRow(ctx, `SELECT seq FROM projection_floor WHERE projection = $1`, projection).Scan(&n)
+		err := q.QueryRow(ctx, `SELECT seq, event_id FROM projection_floor WHERE projection = $1`, projection).Scan(&n, &event)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}
 		seq = uint64(n)
 		return err
 	})
-	return seq, err
+	return seq, event, err
 }
 
-// SetFloor raises the floor.
-func (s *Store) SetFloor(ctx context.Context, projection string, seq uint64) error {
+// SetFloor moves the floor. It may be lowered: no event counts twice.
+func (s *Store) SetFloor(ctx context.Context, projection string, seq uint64, event string) error {
 	return s.platform(ctx, func(q pgx.Tx) error {
-		_, err := q.Exec(ctx, `INSERT INTO projection_floor AS f (projection, seq) VALUES ($1, $2)
-			ON CONFLICT (projection) DO UPDATE SET seq = greatest(f.seq, excluded.seq)`, projection, int64(seq))
+		_, err := q.Exec(ctx, `INSERT INTO projection_floor AS f (projection, seq, event_id) VALUES ($1, $2, $3)
+			ON CONFLICT (projection) DO UPDATE SET seq = excluded.seq, event_id = excluded.event_id`, projection, int64(seq), event)
 		return err
 	})
 }

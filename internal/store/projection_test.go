@@ -159,7 +159,7 @@ func TestProjectionIsAllOrNothing(t *testing.T) {
 			t.Errorf("%v, %v", fresh, err)
 		}
 		p.Ended(event(s.Tenant, "CA1", 1, ended), ended)
-		p.SetApplied(7)
+		p.SetApplied(7, "e")
 		return no
 	})
 	if !errors.Is(err, no) {
@@ -172,7 +172,7 @@ func TestProjectionIsAllOrNothing(t *testing.T) {
 		if fresh, err := p.Fresh([]string{"e1"}); err != nil || !fresh["e1"] {
 			t.Errorf("what came to nothing counts as seen: %v, %v", fresh, err)
 		}
-		p.SetApplied(8)
+		p.SetApplied(8, "e")
 	})
 	if _, err := r.Call(t.Context(), "CA1"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("half of it is there: %v", err)
@@ -187,16 +187,19 @@ func TestProjectionIsAllOrNothing(t *testing.T) {
 	})
 }
 
-func TestFloorOnlyRises(t *testing.T) {
+func TestFloorIsWhereItWasSetLast(t *testing.T) {
 	t.Parallel()
-	for _, tc := range []struct{ set, want uint64 }{{0, 0}, {5, 5}, {3, 5}, {9, 9}} {
-		if tc.set > 0 {
-			if err := shared.SetFloor(t.Context(), "floor", tc.set); err != nil {
+	for _, tc := range []struct {
+		seq   uint64
+		event string
+	}{{0, ""}, {5, "e5"}, {3, "e3"}, {9, "e9"}} {
+		if tc.seq > 0 {
+			if err := shared.SetFloor(t.Context(), "floor", tc.seq, tc.event); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got, err := shared.Floor(t.Context(), "floor"); err != nil || got != tc.want {
-			t.Errorf("%d, %v; want %d", got, err, tc.want)
+		if seq, event, err := shared.Floor(t.Context(), "floor"); err != nil || seq != tc.seq || event != tc.event {
+			t.Errorf("%d %q, %v; want %d %q", seq, event, err, tc.seq, tc.event)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func project(t *testing.T, id events.Tenant, rows *store.Tenant, call string, se
 	err := rows.Project(t.Context(), "test", created, func(p *store.Projection) error {
 		f := events.CallEnded{From: "+1", StartedAt: created, EndedAt: created, Turns: 3}
 		p.Ended(event(id, call, seq, f), f)
-		p.SetApplied(seq)
+		p.SetApplied(seq, "e")
 		return nil
 	})
 	if err != nil {

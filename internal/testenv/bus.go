@@ -3,7 +3,10 @@ package testenv
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -127,5 +130,25 @@ func (s *BusServer) Restart() {
 		if s.opts.Port, err = strconv.Atoi(port); err != nil {
 			s.t.Fatal(err)
 		}
+	}
+}
+
+// Backup copies what the server has stored; restore puts that back in place of
+// what it has then, as an operator would. Both restart the server.
+func (s *BusServer) Backup() (restore func()) {
+	s.t.Helper()
+	backup := filepath.Join(s.t.TempDir(), "backup")
+	s.Stop()
+	if err := os.CopyFS(backup, os.DirFS(s.dir)); err != nil {
+		s.t.Fatal(err)
+	}
+	s.Restart()
+	return func() {
+		s.t.Helper()
+		s.Stop()
+		if err := errors.Join(os.RemoveAll(s.dir), os.CopyFS(s.dir, os.DirFS(backup))); err != nil {
+			s.t.Fatal(err)
+		}
+		s.Restart()
 	}
 }
