@@ -13,8 +13,14 @@ var (
 	// ErrAway is returned when the bus cannot be reached now.
 	ErrAway = errors.New("bus is away")
 
-	// ErrOutboxFull is returned when the spool has reached its bound.
+	// ErrOutboxFull is returned when the spool has reached its bound, and what
+	// is kept in memory instead has too.
 	ErrOutboxFull = errors.New("outbox is full")
+
+	// ErrNotSafe is returned for what the outbox keeps in memory only, because
+	// the disk does not take it: it is published all the same, unless the
+	// process ends before there is room again or the bus has it.
+	ErrNotSafe = errors.New("kept in memory only")
 
 	// ErrOutboxClosed is returned for what is put into a closed outbox.
 	ErrOutboxClosed = errors.New("outbox is closed")

@@ -39,6 +39,9 @@ type Outbox struct {
 	spool   *spool
 	closed  bool
 	records map[uint64]*record   // all not done, by number
+	held    []*record            // of those, the ones not in the spool, in order
+	heldN   uint64               // number of the newest held
+	heldSum int64                // bytes held
 	lanes   map[string][]*record // in order; the first is the lane's head
 	heads   map[*record]struct{} // those that may be acted upon
 	ready   []*record
@@ -52,6 +55,8 @@ const (
 	retryFirst    = 100 * time.Millisecond
 	retryLimit    = 5 * time.Second
 	registrySlots = 32
+	heldNumbers   = 1 << 63 // records that were held have numbers from here on
+	heldShare     = 8       // of OutboxBytes may be held, one in so many
 )
 
 // OpenOutbox opens the spool in dir, creating it if need be, and starts to
@@ -75,7 +80,7 @@ func (b *Bus) OpenOutbox(dir string) (*Outbox, error) {
 			o.log.Error("outbox leaves a record", zap.Uint64("record", l.at.number()), zap.Error(err))
 			continue
 		}
-		r.at = l.at
+		r.at, r.number = l.at, l.at.number()
 		o.enqueue(r)
 	}
 	if sp.torn > 0 {
@@ -100,8 +105,10 @@ func (b *Bus) OpenOutbox(dir string) (*Outbox, error) {
 // Put accepts e: it returns once e is in the spool, without waiting for the
 // bus. stored, which may be nil, is called once when the stream has e, with
 // its sequence, possibly before Put returns, or never if the process ends
-// first; it must not block. A fact that does not fit its schema is refused, as is one the spool has no room for
-// (ErrOutboxFull) or the disk cannot take.
+// first; it must not block. A fact that does not fit its schema is refused. One
+// that the disk cannot take, or the spool has no room for, is kept in memory and
+// published from there, which is an error all the same: ErrNotSafe. Beyond what
+// may be kept so it is refused: ErrOutboxFull.
 func (o *Outbox) Put(e events.Event, stored func(seq uint64)) error {
 	m, err := o.bus.codec.encode(e)
 	if err != nil {
@@ -189,6 +196,7 @@ func (o *Outbox) Close(ctx context.Context) error {
 
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	_ = o.spoolHeld() // what stays out is counted below with the rest
 	o.spool.close(o.segments())
 	if n := len(o.records); n > 0 {
 		return fmt.Errorf("close outbox: %d records are left for the next start: %w", n, ErrAway)
@@ -198,7 +206,7 @@ func (o *Outbox) Close(ctx context.Context) error {
 
 // segments that still hold records. Callers hold mu, or are alone.
 func (o *Outbox) segments() []*segment {
-	seen := map[*segment]bool{}
+	seen := map[*segment]bool{nil: true}
 	var out []*segment
 	for _, r := range o.records {
 		if !seen[r.at.seg] {
@@ -209,26 +217,70 @@ func (o *Outbox) segments() []*segment {
 	return out
 }
 
-// add spools r and lets it be sent.
+// add spools r, or holds it, and lets it be sent.
 func (o *Outbox) add(r *record) error {
-	payload := r.marshal()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
 		return ErrOutboxClosed
 	}
-	at, err := o.spool.append(payload)
-	if err != nil {
-		return err
+	err := o.spoolHeld() // first: the spool keeps the order
+	if err == nil {
+		r.at, err = o.spool.append(r.marshal())
 	}
-	r.at = at
+	if err != nil {
+		if err := o.hold(r, err); err != nil {
+			return err
+		}
+		o.enqueue(r)
+		return fmt.Errorf("%w: %w", ErrNotSafe, err)
+	}
+	r.number = r.at.number()
 	o.enqueue(r)
+	return nil
+}
+
+// hold keeps r, which the spool refused, in memory. Callers hold mu.
+func (o *Outbox) hold(r *record, refused error) error {
+	size := int64(len(r.msg.Data))
+	if o.heldSum+size > o.bus.opts.OutboxBytes/heldShare {
+		return fmt.Errorf("%w: %w", ErrOutboxFull, refused)
+	}
+	if len(o.held) == 0 {
+		o.log.Error("outbox cannot be written: facts are kept in memory until it can", zap.Error(refused))
+		signal(o.clock)
+	}
+	o.heldN++
+	r.number = heldNumbers + o.heldN
+	o.held, o.heldSum = append(o.held, r), o.heldSum+size
+	return nil
+}
+
+// spoolHeld brings what is held into the spool, as far as that takes it.
+// Callers hold mu.
+func (o *Outbox) spoolHeld() error {
+	spooled := 0
+	for ; len(o.held) > 0; o.held = o.held[1:] {
+		r := o.held[0]
+		if r.state != done { // else the bus has it already
+			at, err := o.spool.append(r.marshal())
+			if err != nil {
+				return err
+			}
+			r.at = at
+			spooled++
+		}
+		o.heldSum -= int64(len(r.msg.Data))
+	}
+	if spooled > 0 {
+		o.log.Info("outbox can be written again", zap.Int("records", spooled))
+	}
 	return nil
 }
 
 // enqueue puts r behind the others of its lane. Callers hold mu, or are alone.
 func (o *Outbox) enqueue(r *record) {
-	o.records[r.at.number()] = r
+	o.records[r.number] = r
 	if r.lane != "" {
 		o.lanes[r.lane] = append(o.lanes[r.lane], r)
 		if len(o.lanes[r.lane]) > 1 {
@@ -258,10 +310,13 @@ func (o *Outbox) finish(r *record) {
 			signal(o.wake)
 		}
 	}
-	delete(o.records, r.at.number())
+	delete(o.records, r.number)
 	delete(o.heads, r)
-	if err := o.spool.done(r.at); err != nil {
-		o.log.Warn("outbox will repeat a record after a restart", zap.Error(err))
+	r.state = done
+	if r.at.seg != nil {
+		if err := o.spool.done(r.at); err != nil {
+			o.log.Warn("outbox will repeat a record after a restart", zap.Error(err))
+		}
 	}
 	if r.lane != "" {
 		if rest := o.lanes[r.lane][1:]; len(rest) > 0 {

@@ -28,7 +28,7 @@ func (o *Outbox) send() {
 					continue
 				}
 				m := &nats.Msg{Subject: r.msg.Subject, Header: r.msg.Header, Data: r.msg.Data}
-				m.Reply = o.inbox + "." + strconv.FormatUint(r.at.number(), 36)
+				m.Reply = o.inbox + "." + strconv.FormatUint(r.number, 36)
 				if err := o.bus.nc.PublishMsg(m); err != nil {
 					o.failed(r, away(err))
 				}
@@ -132,6 +132,7 @@ func (o *Outbox) resendDue(now time.Time) time.Duration {
 		return time.Hour // until signalled
 	}
 	next := time.Second
+	_ = o.spoolHeld() // what cannot be spooled yet stays held
 	for r := range o.heads {
 		due := r.due
 		switch {
@@ -168,7 +169,6 @@ func (o *Outbox) acked(m *nats.Msg) {
 		return
 	}
 	o.finish(r)
-	r.state = queued
 	o.mu.Unlock()
 	if r.stored != nil {
 		r.stored(seq)

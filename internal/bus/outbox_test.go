@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -270,6 +271,98 @@ func TestOutboxFull(t *testing.T) {
 	}
 	s.Restart()
 	eventually(t, "room again", func() bool { return o.Depth() == 0 && o.Put(heard(1, "CA1", n), nil) == nil })
+}
+
+// What the disk does not take is published from memory, and goes to the disk,
+// in its order, as soon as that takes it.
+func TestOutboxHoldsWhatTheDiskRefuses(t *testing.T) {
+	t.Parallel()
+	s := testenv.Server(t)
+	b := s.Bus(t, bus.Options{})
+	refused := func(t *testing.T, err error) {
+		t.Helper()
+		if !errors.Is(err, bus.ErrNotSafe) {
+			t.Errorf("put on a broken disk: %v", err)
+		}
+	}
+	broken := func(t *testing.T) (o *bus.Outbox, dir string) {
+		t.Helper()
+		dir = filepath.Join(t.TempDir(), "outbox")
+		o = must[*bus.Outbox](t)(b.OpenOutbox(dir))
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		return o, dir
+	}
+
+	o, _ := broken(t)
+	stored := make(chan uint64, 1)
+	refused(t, o.Put(heard(1, "CAup", 1), func(seq uint64) { stored <- seq }))
+	refused(t, o.Put(ended(1, "CAup", 2), nil))
+	recv(t, stored, "acknowledgement")
+	if err := o.Close(within(t, 10*time.Second)); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(wantCall(1), bySeq(t, readCall(t, b, 1, "CAup"))); diff != "" {
+		t.Error(diff)
+	}
+
+	o, dir := broken(t)
+	s.Stop()
+	refused(t, o.Put(heard(1, "CAaway", 1), nil))
+	refused(t, o.Put(heard(1, "CAaway", 2), nil))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Put(ended(1, "CAaway", 3), nil); err != nil {
+		t.Errorf("put on a disk that takes it again: %v", err)
+	}
+	short, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	_ = o.Close(short)
+	o = must[*bus.Outbox](t)(b.OpenOutbox(dir))
+	s.Restart()
+	if err := o.Close(within(t, 20*time.Second)); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(wantCall(2), bySeq(t, readCall(t, b, 1, "CAaway"))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A disk that stays broken is waited for without anybody putting more.
+func TestOutboxSpoolsWhatItHeldByItself(t *testing.T) {
+	t.Parallel()
+	s := testenv.Server(t)
+	b := s.Bus(t, bus.Options{OutboxBytes: 20 << 10})
+	dir := filepath.Join(t.TempDir(), "outbox")
+	o := must[*bus.Outbox](t)(b.OpenOutbox(dir))
+	s.Stop()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	n := 0
+	for ; n < 1000 && !errors.Is(err, bus.ErrOutboxFull); n++ {
+		err = o.Put(heard(1, "CA1", n+1), nil)
+	}
+	if n < 3 || n == 1000 || o.Depth() != n-1 {
+		t.Fatalf("after %d facts, of which it has %d: %v", n, o.Depth(), err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "spooled", func() bool {
+		logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+		return err == nil && len(logs) > 0
+	})
+	s.Restart()
+	if err := o.Close(within(t, 20*time.Second)); err != nil {
+		t.Error(err)
+	}
+	if got := bySeq(t, readCall(t, b, 1, "CA1")); len(got) != n-1 {
+		t.Errorf("%d facts of %d", len(got), n-1)
+	}
 }
 
 // The registry entry of a call appears before and goes after its facts.

@@ -23,7 +23,8 @@ type record struct {
 	lane string // what is done in order: "<tenant>.<call>"; empty: in no order
 	msg  *nats.Msg
 
-	at     place
+	number uint64 // among those of its outbox
+	at     place  // zero: the spool could not take it
 	stored func(seq uint64)
 
 	// Guarded by Outbox.mu.
@@ -40,6 +41,7 @@ const (
 	ready                 // to be sent now
 	inFlight              // sent, not yet confirmed
 	waiting               // refused or not sent; again when due
+	done                  // nothing is left to do
 )
 
 // marshal is the record as the spool keeps it: a kind, then strings each led

@@ -489,8 +489,10 @@ func (c *call) end(reason string, at time.Time) {
 		FirstSeq: first, Facts: facts, Answered: c.answered, Transferred: c.transferred,
 	})
 	e.CallSeq = c.seq
-	c.w.put(e, nil)
-	c.w.unregister(c)
+	// A call whose end is stated nowhere stays on the register, for the sweeper.
+	if c.w.put(e, nil) {
+		c.w.unregister(c)
+	}
 	c.abandon()
 	c.w.metrics.ended.WithLabelValues(reason).Inc()
 	c.log.Info("call ended", zap.String("reason", reason), zap.Int("turns", c.turn))

@@ -82,11 +82,14 @@ func newMetrics(reg prometheus.Registerer) metrics {
 	}
 }
 
-func (w *worker) put(e events.Event, stored func(uint64)) {
-	if err := w.outbox.Put(e, stored); err != nil {
-		// The disk is full or broken: the caller is still answered.
+// put states e, and reports whether it did: where the disk is full or broken
+// and memory too, the caller is still answered.
+func (w *worker) put(e events.Event, stored func(uint64)) bool {
+	err := w.outbox.Put(e, stored)
+	if err != nil {
 		w.log.Error("fact cannot be written down", zap.String("event", e.Fact.Name()), zap.String("call", e.Call), zap.Error(err))
 	}
+	return err == nil || errors.Is(err, bus.ErrNotSafe)
 }
 
 // received writes a new call down: first for whoever may have to end it, then

@@ -324,8 +324,9 @@ func (w *worker) sweepOnce(ctx context.Context, entries []bus.CallEntry, alive m
 		if !e.Answered {
 			grace = neverGrace
 		}
-		// An ingress that only took the webhook is alive and owns nothing.
-		if w.own(e.Call) != nil || alive[e.Owner] && e.Answered {
+		// An ingress that only took the webhook is alive and owns nothing; what
+		// is ours by the register alone ended when that could not be stated.
+		if w.own(e.Call) != nil || alive[e.Owner] && e.Answered && e.Owner != w.instance {
 			delete(orphaned, key)
 			continue
 		}

@@ -118,6 +118,43 @@ func TestSweeperEndsACallNobodyOwns(t *testing.T) {
 	}
 }
 
+// An end that could be written down nowhere is stated later, by whoever sweeps,
+// though the owner of the call lives on.
+func TestAnEndThatCouldNotBeStatedIsSwept(t *testing.T) {
+	t.Parallel()
+	b := testenv.Bus(t)
+	one := ingress(t, b, "one")
+	said(t, b, events.CallReceived{From: "+12065550142", To: "+12065550110"}, events.TurnHeard{Turn: 1, Text: "My roof leaks."})
+	if err := one.outbox.PutCall(entry("one")); err != nil {
+		t.Fatal(err)
+	}
+	list := func() []bus.CallEntry {
+		all, err := b.ListCalls(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	until(t, "the call is on the register", func() bool { return len(list()) == 1 })
+	c := resumed(one)
+	c.turn = -1 // no schema lets that through
+	c.end(events.EndCaller, began.Add(time.Minute))
+	until(t, "nothing is on its way", func() bool { return one.outbox.Depth() == 0 })
+	entries := list()
+	if len(entries) != 1 || len(log(t, b)) != 2 {
+		t.Fatalf("entries %+v, facts %+v", entries, log(t, b))
+	}
+	orphaned, alive, now := map[string]time.Time{}, map[string]bool{"one": true}, time.Now()
+	for _, at := range []time.Time{now, now.Add(sweepGrace + time.Second)} {
+		one.sweepOnce(t.Context(), entries, alive, orphaned, at)
+	}
+	until(t, "the call is off the register", func() bool { return len(list()) == 0 })
+	all := log(t, b)
+	if f, ok := all[len(all)-1].Fact.(events.CallEnded); !ok || f.Turns != 1 || f.Reason != events.EndLost {
+		t.Errorf("ended as %+v", all[len(all)-1])
+	}
+}
+
 // Twilio may tell of an end before whoever had the call has written down how
 // it went: then its own word counts, for as long as it lives.
 func TestAnEndIsNotToldShort(t *testing.T) {
