@@ -83,8 +83,8 @@ func (b *Bus) OpenOutbox(dir string) (*Outbox, error) {
 		r.at, r.number = l.at, l.at.number()
 		o.enqueue(r)
 	}
-	if sp.torn > 0 {
-		o.log.Warn("spool ended in a torn record", zap.Int64("bytes", sp.torn))
+	if sp.damaged > 0 {
+		o.log.Error("outbox holds what cannot be read: kept in files that end in .damaged", zap.Int64("bytes", sp.damaged), zap.String("dir", dir))
 	}
 	if len(left) > 0 {
 		o.log.Info("outbox resumes", zap.Int("records", len(left)))

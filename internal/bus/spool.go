@@ -1,10 +1,12 @@
 package bus
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,9 +33,10 @@ type spool struct {
 	lock  *os.File
 	limit int64
 	size  int64 // of all segments on disk
-	torn  int64 // bytes found unreadable when it was opened
 	next  uint64
 	live  *segment // takes new records; nil before the first
+
+	damaged int64 // bytes found unreadable when it was opened, and kept aside
 }
 
 // segment is one file of records numbered first, first+1, ….
@@ -61,8 +64,9 @@ type place struct {
 func (p place) number() uint64 { return p.seg.first + uint64(p.idx) }
 
 // openSpool takes the spool in dir, creating it if need be, and returns what
-// is not done in the order it was written. A record torn by a crash is the
-// last of its segment and never was reported as written.
+// is not done in the order it was written. Bytes that cannot be read, as a
+// crash or a bad disk leave, cost no record beside them: they go to files that
+// end in .damaged.
 func openSpool(dir string, limit int64) (*spool, []spooled, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("open spool: %w", err)
@@ -136,24 +140,82 @@ func (s *spool) loadSegment(seg *segment) ([]spooled, error) {
 	seg.size = int64(len(log))
 	s.size += seg.size
 	var todo []spooled
-	for len(log) >= frameHead {
-		n := uint64(binary.LittleEndian.Uint32(log))
-		if n == 0 || n > uint64(len(log)-frameHead) { // zeros are what a power cut leaves
-			break
-		}
-		payload := log[frameHead : frameHead+n]
-		if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(log[4:]) {
-			break
+	for len(log) > 0 {
+		payload, rest := cutFrame(log)
+		if payload == nil {
+			n, counted := damage(log)
+			if counted && done[seg.records] {
+				seg.records++ // nothing is lost
+			} else if err := s.keepAside(seg, log[:n], counted); err != nil {
+				return nil, err
+			}
+			if !counted {
+				clear(done) // how many records lay there is not known: repeat, rather than leave out
+			}
+			log = log[n:]
+			continue
 		}
 		if !done[seg.records] {
 			todo = append(todo, spooled{place{seg, seg.records}, payload})
 			seg.open++
 		}
 		seg.records++
-		log = log[frameHead+n:]
+		log = rest
 	}
-	s.torn += int64(len(log))
 	return todo, nil
+}
+
+// cutFrame is the record b begins with, nil where it begins with none.
+func cutFrame(b []byte) (payload, rest []byte) {
+	if len(b) < frameHead {
+		return nil, nil
+	}
+	n := uint64(binary.LittleEndian.Uint32(b))
+	if n == 0 || n > uint64(len(b)-frameHead) { // zeros are what a power cut leaves
+		return nil, nil
+	}
+	payload = b[frameHead : frameHead+n]
+	if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(b[4:]) {
+		return nil, nil
+	}
+	return payload, b[frameHead+n:]
+}
+
+// damage is how many bytes b, which begins with no whole record, has before the
+// next one or its end. counted is true where they are one record for sure: what
+// it says of its length leads to another.
+func damage(b []byte) (n int, counted bool) {
+	if len(b) >= frameHead {
+		end := uint64(binary.LittleEndian.Uint32(b)) + frameHead
+		if end < uint64(len(b)) {
+			if next, _ := cutFrame(b[end:]); next != nil {
+				return int(end), true
+			}
+		}
+	}
+	for n = 1; n < len(b); n++ {
+		if next, _ := cutFrame(b[n:]); next != nil {
+			return n, false
+		}
+	}
+	return len(b), false
+}
+
+// keepAside saves bytes that cannot be read in a file of their own, under the
+// same name each time the segment is read.
+func (s *spool) keepAside(seg *segment, b []byte, counted bool) error {
+	if counted {
+		seg.records++
+	}
+	if len(bytes.Trim(b, "\x00")) == 0 {
+		return nil
+	}
+	s.damaged += int64(len(b))
+	path := s.path(seg, fmt.Sprintf("-%08x.damaged", crc32.Checksum(b, castagnoli)))
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		return fmt.Errorf("keep damaged records: %w", err)
+	}
+	return nil
 }
 
 func (s *spool) path(seg *segment, ext string) string {
@@ -245,7 +307,11 @@ func (s *spool) done(p place) error {
 	var mark [markBytes]byte
 	binary.LittleEndian.PutUint32(mark[:], p.idx)
 	binary.LittleEndian.PutUint32(mark[4:], crc32.Checksum(mark[:4], castagnoli))
-	if _, err := p.seg.marks.Write(mark[:]); err != nil {
+	if n, err := p.seg.marks.Write(mark[:]); err != nil {
+		// Half a mark would garble those after it.
+		if end, at := p.seg.marks.Seek(0, io.SeekEnd); at == nil && n > 0 {
+			_ = p.seg.marks.Truncate(end - int64(n))
+		}
 		return fmt.Errorf("mark spool: %w", err)
 	}
 	return nil

@@ -111,6 +111,72 @@ func TestSpoolToleratesTornTail(t *testing.T) {
 	}
 }
 
+// A damaged record costs none beside it, is kept, and hides no mark: what was
+// done may be done again, what was not is.
+func TestSpoolReadsOnAfterDamage(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		damage func(second []byte) // frame of r1, of r0 … r5; r2 and r4 are done
+		want   []string
+		kept   bool
+	}{
+		"nothing":               {func([]byte) {}, []string{"r0", "r1", "r3", "r5"}, false},
+		"a bit of the payload":  {func(b []byte) { b[frameHead] ^= 1 }, []string{"r0", "r3", "r5"}, true},
+		"a bit of the checksum": {func(b []byte) { b[5] ^= 1 }, []string{"r0", "r3", "r5"}, true},
+		"a bit of the length":   {func(b []byte) { b[0] ^= 1 }, []string{"r0", "r2", "r3", "r4", "r5"}, true},
+		"a length of nothing":   {func(b []byte) { b[0] = 0 }, []string{"r0", "r2", "r3", "r4", "r5"}, true},
+		"a length beyond all":   {func(b []byte) { b[3] = 0xff }, []string{"r0", "r2", "r3", "r4", "r5"}, true},
+		"all of it":             {func(b []byte) { copy(b, "##########") }, []string{"r0", "r2", "r3", "r4", "r5"}, true},
+		"one that was done":     {func(b []byte) { b[2*(frameHead+2)-1] ^= 1 }, []string{"r0", "r1", "r3", "r5"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s, _ := mustOpenSpool(t, dir, 1<<20)
+			var at []place
+			for i := range 6 {
+				at = append(at, mustAppend(t, s, fmt.Sprint("r", i)))
+			}
+			for _, i := range []int{2, 4} {
+				if err := s.done(at[i]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			die(s)
+			path := s.path(at[0].seg, ".log")
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tc.damage(b[frameHead+2:])
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // the second time finds what the first left
+				s, left := mustOpenSpool(t, dir, 1<<20)
+				if diff := cmp.Diff(tc.want, payloads(left)); diff != "" {
+					t.Error(diff)
+				}
+				kept, err := filepath.Glob(filepath.Join(dir, "*.damaged"))
+				if err != nil || len(kept) > 1 || (len(kept) == 1) != tc.kept || (s.damaged > 0) != tc.kept {
+					t.Errorf("kept %v of %d bytes, %v", kept, s.damaged, err)
+				}
+				die(s)
+			}
+			s, left := mustOpenSpool(t, dir, 1<<20)
+			for _, l := range left {
+				if err := s.done(l.at); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if logs, _ := filepath.Glob(filepath.Join(dir, "*.log")); len(logs) > 0 {
+				t.Errorf("left behind: %v", logs)
+			}
+			die(s)
+		})
+	}
+}
+
 // A crash between deleting a segment and its marks must not hide new records.
 func TestSpoolIgnoresStaleMarks(t *testing.T) {
 	t.Parallel()
