@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -41,12 +42,11 @@ func (r *reach) store(ctx context.Context) (*store.Store, error) {
 	dsn := r.cfg.DatabaseURL
 	if dsn == "" {
 		dir := filepath.Join(r.cfg.DataDir, "postgres")
-		private, running := store.ConnectPrivate(ctx, dir)
+		private, running, err := findPrivate(ctx, dir)
+		if err != nil {
+			return nil, err
+		}
 		if !running {
-			var err error
-			if private, err = store.StartPrivate(ctx, dir, nil); err != nil {
-				return nil, err
-			}
 			r.stops = append(r.stops, func() { _ = private.Stop() })
 			if err := store.Migrate(ctx, private.AdminDSN(), ""); err != nil {
 				return nil, err
@@ -62,13 +62,35 @@ func (r *reach) store(ctx context.Context) (*store.Store, error) {
 	return s, nil
 }
 
+// startWait is how long a command waits for a server that another process is
+// just starting.
+const startWait = 30 * time.Second
+
+// findPrivate is the server a running process has in dir, or one of our own.
+func findPrivate(ctx context.Context, dir string) (p *store.Private, running bool, err error) {
+	for end := time.Now().Add(startWait); ; {
+		if p, running = store.ConnectPrivate(ctx, dir); running {
+			return p, true, nil
+		}
+		p, err = store.StartPrivate(ctx, dir, nil)
+		if !errors.Is(err, store.ErrPrivateInUse) || time.Now().After(end) {
+			return p, false, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 func (r *reach) bus(ctx context.Context) (*bus.Bus, error) {
 	o := bus.Options{URL: r.cfg.NATSURL, Name: "operator", Replicas: r.cfg.Replicas}
 	if o.URL == "" {
 		dir := filepath.Join(r.cfg.DataDir, "nats")
 		url, running := embedded.Running(dir)
 		if !running {
-			own, stop, err := startBus(dir, zap.NewNop())
+			own, _, stop, err := startBus(dir, zap.NewNop())
 			if err != nil {
 				return nil, fmt.Errorf("start embedded bus: %w", err)
 			}

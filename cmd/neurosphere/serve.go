@@ -49,12 +49,12 @@ func options(ws []app.Named) app.Options {
 	return app.Options{Workers: ws, Getenv: os.Getenv, StartBus: startBus, StartStore: store.StartPrivate}
 }
 
-func startBus(dir string, log *zap.Logger) (bus.Options, func(), error) {
+func startBus(dir string, log *zap.Logger) (o bus.Options, up func() bool, stop func(), err error) {
 	srv, err := embedded.Start(dir, log)
 	if err != nil {
-		return bus.Options{}, nil, err
+		return bus.Options{}, nil, nil, err
 	}
-	return bus.Options{URL: srv.URL(), InProcess: srv}, srv.Stop, nil
+	return bus.Options{URL: srv.URL(), InProcess: srv}, srv.Up, srv.Stop, nil
 }
 
 func choose(names string) (chosen []app.Named, err error) {

@@ -69,8 +69,8 @@ type Options struct {
 	Workers []Named // stopped in this order: whoever talks to callers first
 	Getenv  func(string) string
 	// StartBus and StartStore serve NATS_URL and DATABASE_URL when empty; nil
-	// makes the variable required.
-	StartBus   func(dir string, log *zap.Logger) (bus.Options, func(), error)
+	// makes the variable required. up tells whether the server stores.
+	StartBus   func(dir string, log *zap.Logger) (o bus.Options, up func() bool, stop func(), err error)
 	StartStore func(ctx context.Context, dir string, log *zap.Logger) (*store.Private, error)
 	// Started is told once everything is up.
 	Started func(ctx context.Context, p *Platform) error
@@ -224,6 +224,7 @@ func openStore(ctx context.Context, o Options, p *Platform) (func(), error) {
 		if err != nil {
 			return stop, err
 		}
+		p.health.watch("postgres", private.Up)
 		stop = func() {
 			if err := private.Stop(); err != nil {
 				p.Log.Warn("private postgres", zap.Error(err))
@@ -245,10 +246,12 @@ func openStore(ctx context.Context, o Options, p *Platform) (func(), error) {
 func openBus(ctx context.Context, o Options, p *Platform) (func(), error) {
 	opts, stop := bus.Options{URL: p.Config.NATSURL}, func() {}
 	if opts.URL == "" {
+		var up func() bool
 		var err error
-		if opts, stop, err = o.StartBus(filepath.Join(p.Config.DataDir, "nats"), p.Log); err != nil {
+		if opts, up, stop, err = o.StartBus(filepath.Join(p.Config.DataDir, "nats"), p.Log); err != nil {
 			return nil, fmt.Errorf("start embedded bus: %w", err)
 		}
+		p.health.watch("bus storage", up)
 	}
 	opts.Replicas, opts.Log = p.Config.Replicas, p.Log
 	if len(o.Workers) == 1 {

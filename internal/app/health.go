@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,16 +17,18 @@ import (
 	"neurosphere.ai/neurosphere/schemas"
 )
 
-// health knows which workers can do their work.
+// health knows which workers can do their work, and whether the servers inside
+// this process do theirs.
 type health struct {
 	mu       sync.Mutex
+	servers  map[string]func() bool
 	waiting  map[string]bool
 	draining bool
 	all      chan struct{} // closed once nobody is waited for
 }
 
 func newHealth(workers []Named) *health {
-	h := &health{waiting: map[string]bool{}, all: make(chan struct{})}
+	h := &health{servers: map[string]func() bool{}, waiting: map[string]bool{}, all: make(chan struct{})}
 	for _, w := range workers {
 		h.waiting[w.Name] = true
 	}
@@ -42,6 +45,13 @@ func (h *health) ready(worker string) {
 	if len(h.waiting) == 0 {
 		close(h.all)
 	}
+}
+
+// watch has state ask whether a server is up.
+func (h *health) watch(server string, up func() bool) {
+	h.mu.Lock()
+	h.servers[server] = up
+	h.mu.Unlock()
 }
 
 func (h *health) wait(ctx context.Context) error {
@@ -67,6 +77,12 @@ func (h *health) state(p *Platform) (state map[string]any, ok bool) {
 	for w := range h.waiting {
 		waiting = append(waiting, w)
 	}
+	for name, up := range h.servers {
+		if !up() {
+			waiting = append(waiting, name)
+		}
+	}
+	slices.Sort(waiting)
 	connected := p.Bus != nil && p.Bus.Connected()
 	ok = len(waiting) == 0 && !h.draining && connected
 	return map[string]any{"ready": ok, "draining": h.draining, "waiting_for": waiting, "bus_connected": connected}, ok

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,23 +22,43 @@ import (
 // ErrNoPostgres means that this machine has no PostgreSQL server to run.
 var ErrNoPostgres = errors.New("PostgreSQL is not installed: apt-get install postgresql, or brew install postgresql@17, or set DATABASE_URL")
 
+// ErrPrivateInUse means that another process has the folder. Its server may be
+// on its way up: ConnectPrivate finds it then.
+var ErrPrivateInUse = errors.New("another process uses the database")
+
 // errEnded is a server that ended before it was ready.
 var errEnded = errors.New("postgres ended at once")
 
-// How long a server may take to be ready, and how long one whose parent was
-// killed may take to write down what it has.
+// How long a server may take to be ready, how long one whose parent was killed
+// may take to write down what it has, and how long to wait before one that
+// ended by itself is started again: doubled each time, up to a limit, until it
+// has run for so long.
 const (
-	readyWithin = 30 * time.Second
-	goneWithin  = 20 * time.Second
+	readyWithin  = 30 * time.Second
+	goneWithin   = 20 * time.Second
+	againFirst   = 100 * time.Millisecond
+	againLimit   = 5 * time.Second
+	steadyWithin = time.Minute
 )
 
 // Private is a PostgreSQL server of our own: reached by a socket in a private
-// folder only, durable, and dead when its parent is.
+// folder only, durable, started again when it dies, and dead when its parent
+// is.
 type Private struct {
 	dir, socket string
-	cmd         *exec.Cmd
-	done        chan error
+	log         *zap.Logger
+	bin         string
+	as          *syscall.Credential
+	options     PrivateOptions
 	lock        *os.File
+	up          atomic.Bool
+
+	// Of whoever starts the server, and once it is up of supervise alone.
+	cmd  *exec.Cmd // nil while no process runs
+	done chan error
+
+	stop    context.CancelFunc // nil until it is supervised
+	stopped chan error         // how the server ended in the end
 }
 
 // PrivateOptions are for tests.
@@ -71,19 +92,23 @@ func StartPrivateWith(ctx context.Context, dir string, log *zap.Logger, o Privat
 	if dir, err = reachable(dir, as); err != nil {
 		return nil, err
 	}
-	p := &Private{dir: dir}
+	p := &Private{dir: dir, log: log, bin: bin, as: as, options: o}
 	if err := p.prepare(as); err != nil {
 		p.unlock()
 		return nil, err
 	}
-	if err := p.initdb(ctx, bin, as, o); err != nil {
+	if err := p.initdb(ctx); err != nil {
 		p.unlock()
 		return nil, err
 	}
-	if err := p.run(ctx, bin, as, o); err != nil {
+	if err := p.run(ctx); err != nil {
 		_ = p.Stop()
 		return nil, err
 	}
+	supervised, stop := context.WithCancel(context.WithoutCancel(ctx))
+	p.stop, p.stopped = stop, make(chan error, 1)
+	p.up.Store(true)
+	go p.supervise(supervised)
 	log.Info("private postgres is up", zap.String("psql", "psql '"+p.AdminDSN()+"'"))
 	return p, nil
 }
@@ -116,9 +141,77 @@ func (p *Private) dsn(role, database string) string {
 	return "host=" + p.socket + " port=5432 user=" + role + " dbname=" + database + " sslmode=disable"
 }
 
+// Up reports whether the server takes statements, as far as is known: it does
+// not from when it died until it has been started again.
+func (p *Private) Up() bool { return p.up.Load() }
+
 // Stop ends the server in good order. It may be called again.
 func (p *Private) Stop() error {
 	defer p.unlock()
+	if p.stop == nil {
+		return p.end()
+	}
+	p.stop()
+	return <-p.stopped
+}
+
+// supervise starts the server again whenever it dies, until ctx ends; then it
+// ends the server.
+func (p *Private) supervise(ctx context.Context) {
+	defer close(p.stopped)
+	wait := againFirst
+	for began := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			p.stopped <- p.end()
+			return
+		case err := <-p.done:
+			p.cmd = nil
+			p.up.Store(false)
+			died := time.Now()
+			if died.Sub(began) > steadyWithin {
+				wait = againFirst
+			}
+			p.log.Error("private postgres died and is started again", zap.Error(err), zap.String("see", filepath.Join(p.dir, "log")))
+			if wait = p.again(ctx, wait); ctx.Err() != nil {
+				p.stopped <- p.end()
+				return
+			}
+			began = time.Now()
+			p.up.Store(true)
+			p.log.Info("private postgres is up again", zap.Duration("after", began.Sub(died)))
+		}
+	}
+}
+
+// again starts the server until it is ready or ctx ends, and returns how long
+// to wait when it dies once more. PostgreSQL itself sees to it that no second
+// server works in the folder: what is left of the last one, which may be in the
+// middle of a statement, is waited for.
+func (p *Private) again(ctx context.Context, wait time.Duration) time.Duration {
+	for {
+		select {
+		case <-ctx.Done():
+			return wait
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, againLimit)
+		var err error
+		if p.cmd == nil {
+			err = p.run(ctx)
+		} else { // it recovers, which may take its time
+			err = p.ready(ctx)
+		}
+		if err == nil || ctx.Err() != nil {
+			return wait
+		}
+		p.log.Warn("private postgres is not up yet", zap.Error(err))
+	}
+}
+
+// end ends the process there is, if any.
+func (p *Private) end() error {
+	p.up.Store(false)
 	if p.cmd == nil {
 		return nil
 	}
@@ -136,11 +229,11 @@ func (p *Private) Stop() error {
 
 // initdb makes the cluster beside where it belongs and moves it there when it
 // is whole: one that was cut off is made again, not started.
-func (p *Private) initdb(ctx context.Context, bin string, as *syscall.Credential, o PrivateOptions) error {
+func (p *Private) initdb(ctx context.Context) error {
 	data := filepath.Join(p.dir, "data")
 	have, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
 	if err == nil {
-		out, err := exec.CommandContext(ctx, filepath.Join(bin, "postgres"), "--version").Output()
+		out, err := exec.CommandContext(ctx, filepath.Join(p.bin, "postgres"), "--version").Output()
 		if err != nil {
 			return fmt.Errorf("ask postgres for its version: %w", err)
 		}
@@ -149,18 +242,18 @@ func (p *Private) initdb(ctx context.Context, bin string, as *syscall.Credential
 		}
 		return nil
 	}
-	making, err := p.making(as)
+	making, err := p.making(p.as)
 	if err != nil {
 		return err
 	}
 	args := []string{"-D", making, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-instructions"}
-	if o.Fast {
+	if p.options.Fast {
 		args = append(args, "--no-sync")
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(p.bin, "initdb"), args...)
 	cmd.Dir = p.socket
 	// It has children, which would go on making.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.as, Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if ctx.Err() != nil {
@@ -176,11 +269,11 @@ func (p *Private) initdb(ctx context.Context, bin string, as *syscall.Credential
 
 // run starts the server until it is ready. One whose parent was killed may
 // still be on its way out of the folder: then it is waited for.
-func (p *Private) run(ctx context.Context, bin string, as *syscall.Credential, o PrivateOptions) error {
+func (p *Private) run(ctx context.Context) error {
 	for limit := time.Now().Add(goneWithin); ; {
 		_, err := os.Stat(filepath.Join(p.dir, "data", "postmaster.pid"))
 		left := err == nil
-		if err := p.start(bin, as, o); err != nil {
+		if err := p.start(); err != nil {
 			return err
 		}
 		err = p.ready(ctx)
@@ -195,7 +288,7 @@ func (p *Private) run(ctx context.Context, bin string, as *syscall.Credential, o
 	}
 }
 
-func (p *Private) start(bin string, as *syscall.Credential, o PrivateOptions) error {
+func (p *Private) start() error {
 	logf, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -205,26 +298,26 @@ func (p *Private) start(bin string, as *syscall.Credential, o PrivateOptions) er
 		"-D", filepath.Join(p.dir, "data"), "-k", p.socket, "-p", "5432", "-c", "listen_addresses=",
 		"-c", "max_connections=100", "-c", "timezone=UTC", "-c", "unix_socket_permissions=0700",
 	}
-	if as != nil {
+	if p.as != nil {
 		// We connect as root to a server that is not: the folder is the gate.
 		args = append(args, "-c", "unix_socket_permissions=0777")
 	}
-	if o.Fast {
+	if p.options.Fast {
 		args = append(args, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 	}
-	cmd := exec.Command(filepath.Join(bin, "postgres"), args...) //nolint:noctx // it is stopped in good order, not killed
+	cmd := exec.Command(filepath.Join(p.bin, "postgres"), args...) //nolint:noctx // it is stopped in good order, not killed
 	cmd.Dir = p.socket
 	cmd.Stdout, cmd.Stderr = logf, logf
 	// Its own process group: Ctrl-C in a terminal is for us, who stop it last.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true}
-	watched := o.Watcher || !endWithParent(cmd.SysProcAttr)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.as, Setpgid: true}
+	watched := p.options.Watcher || !endWithParent(cmd.SysProcAttr)
 	started, done := make(chan error, 1), make(chan error, 1)
 	go func() {
 		// The kernel's word of a parent's death is of the thread that started the child.
 		runtime.LockOSThread()
 		err, unwatch := cmd.Start(), func() {}
 		if err == nil && watched {
-			if unwatch, err = watch(cmd.Process.Pid, as); err != nil {
+			if unwatch, err = watch(cmd.Process.Pid, p.as); err != nil {
 				_ = cmd.Process.Kill()
 				_ = cmd.Wait()
 			}

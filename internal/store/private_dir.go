@@ -27,7 +27,7 @@ func (p *Private) lockDir() error {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
-		return fmt.Errorf("another process uses the database in %s", p.dir)
+		return fmt.Errorf("%w in %s", ErrPrivateInUse, p.dir)
 	}
 	p.lock = f
 	return nil

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/store"
 )
 
@@ -164,6 +165,80 @@ func TestWatcherDoesNotOutliveTheServer(t *testing.T) {
 	}
 	if watchers() != 0 {
 		t.Error("the watcher is still there")
+	}
+}
+
+// A server that dies under a running program is started again, and again; what
+// was committed is there, and whoever held a connection gets another.
+func TestPrivateServerIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "pg")
+	p, err := store.StartPrivate(t.Context(), dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Stop() })
+	if err := store.Migrate(t.Context(), p.AdminDSN(), ""); err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(t.Context(), p.DSN(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	made := 0
+	for _, who := range []string{"the server", "a backend", "the server"} {
+		set, _, err := s.CreateCustomer(t.Context(), events.Settings{Name: who, Numbers: []string{fmt.Sprint("+1206555070", made)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made++
+		if who == "the server" {
+			busy := connect(t, p.AdminDSN()) // in the middle of a statement, it outlives its server for a moment
+			go func() { _, _ = busy.Exec(context.WithoutCancel(t.Context()), `SELECT pg_sleep(1)`) }()
+			before := postmaster(t, dir)
+			if err := syscall.Kill(before, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "the death is noticed", func() bool { return !p.Up() })
+		} else {
+			var pid int
+			if err := connect(t, p.AdminDSN()).QueryRow(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
+				t.Fatal(err)
+			}
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		until(t, "statements are taken again", func() bool {
+			got, err := s.Settings(t.Context(), set.Tenant)
+			return err == nil && got.Name == who
+		})
+		until(t, "it says so", p.Up)
+	}
+	if err := p.Stop(); err != nil || p.Up() || exists(pidFile(dir)) {
+		t.Errorf("stopped: %v", err)
+	}
+}
+
+// Stopping does not wait for a server that cannot come up.
+func TestPrivateServerStopsWhileItIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "pg")
+	p := start(t, dir)
+	pid := postmaster(t, dir)
+	if err := os.Rename(filepath.Join(dir, "data"), filepath.Join(dir, "away")); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the death is noticed", func() bool { return !p.Up() })
+	if err := p.Stop(); err != nil {
+		t.Error(err)
+	}
+	if _, running := store.ConnectPrivate(t.Context(), dir); running {
+		t.Error("it runs")
 	}
 }
 

@@ -5,15 +5,18 @@
 package embedded
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +27,9 @@ import (
 const (
 	user      = "neurosphere"
 	readyTime = 30 * time.Second // recovery of a large stream included
+	lookEvery = time.Second
+	illLooks  = 2       // in a row: a stream that is just being made looks ill
+	room      = 1 << 20 // bytes that the disk must take before storage is opened again
 	lockTime  = time.Second
 	urlFile   = "client.url"
 )
@@ -42,9 +48,15 @@ type Options struct {
 type Server struct {
 	dir    string
 	url    string
+	log    *zap.Logger
 	lock   *os.File
 	server *server.Server
 	once   sync.Once
+	config server.JetStreamConfig
+	up     atomic.Bool
+	ctx    context.Context // ends with Stop
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
 }
 
 // Start serves dir, creating it if need be, until Stop. What is stored is on
@@ -60,11 +72,14 @@ func StartWith(dir string, log *zap.Logger, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start bus: %w", err)
 	}
-	s := &Server{dir: dir, lock: lock}
+	s := &Server{dir: dir, log: log, lock: lock}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.start(log, o); err != nil {
 		s.Stop()
 		return nil, fmt.Errorf("start bus: %w", err)
 	}
+	s.up.Store(true)
+	s.tasks.Go(s.supervise)
 	return s, nil
 }
 
@@ -93,6 +108,8 @@ func (s *Server) start(log *zap.Logger, o Options) error {
 	}
 	u := url.URL{Scheme: "nats", User: url.UserPassword(user, o.Password), Host: ns.Addr().String()}
 	s.url = u.String()
+	s.config = *ns.JetStreamConfig()
+	s.config.StoreDir = s.dir // it adds a folder of its own
 	return s.publishURL()
 }
 
@@ -119,12 +136,102 @@ func (s *Server) URL() string { return s.url }
 func (s *Server) Stop() { s.once.Do(s.stop) }
 
 func (s *Server) stop() {
+	s.cancel()
+	s.tasks.Wait()
+	s.up.Store(false)
 	if s.server != nil {
 		_ = os.Remove(filepath.Join(s.dir, urlFile)) // Running goes by the lock
 		s.server.Shutdown()
 		s.server.WaitForShutdown()
 	}
 	s.lock.Close()
+}
+
+// Up reports whether the server stores what it is given, as far as is known.
+func (s *Server) Up() bool { return s.up.Load() }
+
+// supervise opens the server's storage again when that has failed. On its own
+// it never does: a stream that once could not be written refuses every fact
+// from then on, however much room there is again.
+func (s *Server) supervise() {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for ill := 0; ; {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		what := s.illness()
+		if what == "" {
+			ill = 0
+			continue
+		}
+		if ill++; ill < illLooks {
+			continue
+		}
+		if s.up.Swap(false) {
+			s.log.Error("bus storage has failed and is opened again once the disk takes it", zap.String("what", what))
+		}
+		if s.hasRoom() != nil {
+			continue
+		}
+		if err := s.reopen(); err != nil {
+			s.log.Warn("bus storage is not open yet", zap.Error(err))
+			continue
+		}
+		ill = 0
+		s.up.Store(true)
+		s.log.Info("bus storage is open again")
+	}
+}
+
+// illness is what keeps the server from storing, empty when nothing does.
+func (s *Server) illness() string {
+	h := s.server.Healthz(&server.HealthzOptions{Details: true})
+	if len(h.Errors) > 0 {
+		return h.Errors[0].Error
+	}
+	return h.Error
+}
+
+// hasRoom is nil when the disk takes a file of some size.
+func (s *Server) hasRoom() error {
+	path := filepath.Join(s.dir, "room")
+	defer os.Remove(path)
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(make([]byte, room)); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// reopen reads the storage anew. The server goes on passing on words of live
+// calls meanwhile; afterwards its clients connect again, as they would to one
+// that was started anew: what they had asked of the storage is forgotten.
+func (s *Server) reopen() error {
+	if err := s.server.ShutdownJetStream(); err != nil {
+		return err
+	}
+	cfg := s.config
+	if err := s.server.EnableJetStream(&cfg); err != nil {
+		return err
+	}
+	if what := s.illness(); what != "" {
+		return errors.New(what)
+	}
+	all, err := s.server.Connz(&server.ConnzOptions{Limit: math.MaxInt32})
+	if err != nil {
+		return err
+	}
+	for _, c := range all.Conns {
+		_ = s.server.DisconnectClientByID(c.Cid) // fails where it is gone already
+	}
+	return nil
 }
 
 // Running returns the URL of the server that serves dir now, if one does.
