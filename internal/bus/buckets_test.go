@@ -80,6 +80,34 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// A bucket that somebody deleted is made again, and who watches it goes on.
+func TestSettingsBucketIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	s := testenv.Server(t)
+	b := s.Bus(t, bus.Options{})
+	ctx := within(t, 30*time.Second)
+	changes := watchSettings(t, b)
+	recv(t, changes, "ready")
+	for version := range int64(2) {
+		eventually(t, "put", func() bool { return b.PutSettings(ctx, settings(1, version+1)) == nil })
+		if c, want := recv(t, changes, "change"), fmt.Sprintf("1 v%d false", version+1); c != want {
+			t.Errorf("got %s, want %s", c, want)
+		}
+		have := must[map[events.Tenant]int64](t)(b.SettingsVersions(ctx))
+		if diff := cmp.Diff(map[events.Tenant]int64{1: version + 1}, have); diff != "" {
+			t.Error(diff)
+		}
+		_, js := raw(t, s)
+		if err := js.DeleteStream(ctx, "KV_settings"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it is empty", func() bool {
+			have, err := b.SettingsVersions(ctx)
+			return err == nil && len(have) == 0
+		})
+	}
+}
+
 func TestSettingsNewestVersionWins(t *testing.T) {
 	t.Parallel()
 	b := testenv.Bus(t)

@@ -2,10 +2,13 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"neurosphere.ai/neurosphere/events"
 )
 
 // reader reads a stream in order through a consumer of its own that keeps no
@@ -29,6 +32,9 @@ func (b *Bus) newReader(ctx context.Context, stream string, cfg jetstream.Consum
 		cons, err = b.js.CreateConsumer(ctx, stream, cfg)
 		return err
 	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) && stream != events.Stream {
+		b.spawn(b.restore) // somebody deleted it; whoever reads comes again
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s: %w", stream, err)
 	}

@@ -45,6 +45,21 @@ func (b *Bus) PutSettings(ctx context.Context, s events.Settings) error {
 	}
 }
 
+// SettingsVersions is which version of each tenant's settings there is.
+func (b *Bus) SettingsVersions(ctx context.Context) (map[events.Tenant]int64, error) {
+	out := map[events.Tenant]int64{}
+	err := b.list(ctx, bucketSettings, func(key string, value []byte) {
+		var s events.Settings
+		if json.Unmarshal(value, &s) == nil && s.Tenant.String() == key { // else as if there were none
+			out[s.Tenant] = s.Version
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list settings: %w", err)
+	}
+	return out, nil
+}
+
 // DeleteSettings makes a tenant unknown to everybody who watches settings.
 func (b *Bus) DeleteSettings(ctx context.Context, t events.Tenant) error {
 	if !t.Valid() {

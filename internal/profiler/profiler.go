@@ -30,6 +30,7 @@ const projection = "profiler"
 const (
 	standBy      = 2 * time.Second
 	publishEvery = time.Second
+	restoreEvery = time.Minute
 	floorEvery   = 5 * time.Second
 )
 
@@ -125,12 +126,23 @@ func (w *worker) floor(ctx context.Context) (uint64, error) {
 }
 
 // publishSettings brings changes of settings to the bus that whoever made them
-// could not.
+// could not, and from time to time all that the bus may have lost.
 func (w *worker) publishSettings(ctx context.Context, p *app.Platform) {
 	tick := time.NewTicker(publishEvery)
 	defer tick.Stop()
+	var restored time.Time
 	for {
-		if err := settings.Publish(ctx, p.Store, p.Bus); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
+		err := settings.Publish(ctx, p.Store, p.Bus)
+		if err == nil && time.Since(restored) > restoreEvery {
+			var lost int
+			if lost, err = settings.Restore(ctx, p.Store, p.Bus); err == nil {
+				restored = time.Now()
+			}
+			if lost > 0 {
+				w.log.Warn("settings the bus had lost are back", zap.Int("customers", lost))
+			}
+		}
+		if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
 			w.log.Warn("settings wait to be published", zap.Error(err))
 		}
 		select {

@@ -448,6 +448,29 @@ func TestOneLeadsAndTheNextGoesOn(t *testing.T) {
 	reached(t, db, last)
 }
 
+// What the bus lost of the settings is put back from the rows, as it is now.
+func TestSettingsTheBusLostAreBack(t *testing.T) {
+	t.Parallel()
+	b, db := testenv.Bus(t), testenv.Postgres(t)
+	kept, lost := db.Customer(t, events.Settings{}), db.Customer(t, events.Settings{})
+	there := func() bool {
+		have, err := b.SettingsVersions(t.Context())
+		return err == nil && have[kept.Tenant] == kept.Version && have[lost.Tenant] == lost.Version
+	}
+	stop := leads(t, b, db)
+	until(t, "all settings are on the bus", there)
+	until(t, "it is known that they are", func() bool {
+		all, err := db.Store.Unpublished(t.Context())
+		return err == nil && len(all) == 0
+	})
+	stop()
+	if err := b.DeleteSettings(t.Context(), lost.Tenant); err != nil || there() {
+		t.Fatalf("not lost: %v", err)
+	}
+	leads(t, b, db)
+	until(t, "all settings are on the bus again", there)
+}
+
 // Rows of one stream are not mixed with those of another.
 func TestAnotherStreamIsRefused(t *testing.T) {
 	t.Parallel()

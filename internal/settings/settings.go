@@ -203,12 +203,14 @@ func Changed(before, after events.Settings) []string {
 type Rows interface {
 	Unpublished(ctx context.Context) ([]events.Settings, error)
 	MarkPublished(ctx context.Context, t events.Tenant, version int64) error
+	Newer(ctx context.Context, have map[events.Tenant]int64) ([]events.Settings, error)
 }
 
 // Bus is the bus as publishing needs it.
 type Bus interface {
 	Publish(ctx context.Context, e events.Event) (uint64, error)
 	PutSettings(ctx context.Context, s events.Settings) error
+	SettingsVersions(ctx context.Context) (map[events.Tenant]int64, error)
 }
 
 // Publish brings every change that is not on the bus yet there: first as a
@@ -231,4 +233,23 @@ func Publish(ctx context.Context, rows Rows, b Bus) error {
 		}
 	}
 	return nil
+}
+
+// Restore puts back the snapshots that the bus has lost, or has older versions
+// of, and returns how many.
+func Restore(ctx context.Context, rows Rows, b Bus) (int, error) {
+	have, err := b.SettingsVersions(ctx)
+	if err != nil {
+		return 0, err
+	}
+	lost, err := rows.Newer(ctx, have)
+	if err != nil {
+		return 0, err
+	}
+	for n, s := range lost {
+		if err := b.PutSettings(ctx, s); err != nil {
+			return n, fmt.Errorf("put settings of customer %s: %w", s.Tenant, err)
+		}
+	}
+	return len(lost), nil
 }

@@ -113,17 +113,28 @@ func settings(ctx context.Context, q pgx.Tx, t events.Tenant, lock string) (set 
 
 // ListCustomers is every tenant, oldest first.
 func (s *Store) ListCustomers(ctx context.Context) (all []events.Settings, err error) {
-	return s.customers(ctx, `SELECT settings FROM customers ORDER BY customer_id`)
+	return s.customers(ctx, `SELECT settings FROM customers ORDER BY customer_id`, nil)
 }
 
 // Unpublished are the tenants whose latest settings are not on the bus yet.
 func (s *Store) Unpublished(ctx context.Context) ([]events.Settings, error) {
-	return s.customers(ctx, `SELECT settings FROM customers WHERE published_version < version ORDER BY customer_id`)
+	return s.customers(ctx, `SELECT settings FROM customers WHERE published_version < version ORDER BY customer_id`, nil)
 }
 
-func (s *Store) customers(ctx context.Context, sql string) (all []events.Settings, err error) {
+// Newer are the tenants whose settings are newer than the version in have, or
+// who have none there.
+func (s *Store) Newer(ctx context.Context, have map[events.Tenant]int64) ([]events.Settings, error) {
+	tenants, versions := make([]int32, 0, len(have)), make([]int64, 0, len(have))
+	for t, v := range have {
+		tenants, versions = append(tenants, int32(t)), append(versions, v)
+	}
+	return s.customers(ctx, `SELECT c.settings FROM customers c LEFT JOIN unnest($1::int[], $2::bigint[]) AS h (id, version) ON h.id = c.customer_id
+		WHERE h.version IS NULL OR h.version < c.version ORDER BY c.customer_id`, []any{tenants, versions})
+}
+
+func (s *Store) customers(ctx context.Context, sql string, args []any) (all []events.Settings, err error) {
 	err = s.platform(ctx, func(q pgx.Tx) error {
-		rows, err := q.Query(ctx, sql)
+		rows, err := q.Query(ctx, sql, args...)
 		if err != nil {
 			return err
 		}
