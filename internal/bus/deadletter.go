@@ -156,43 +156,54 @@ func readLetter(subject string, h nats.Header, seq uint64) DeadLetter {
 
 // Redrive has the consumer that gave up on a dead letter, and only it, handle
 // the event once more, and removes the letter. ErrNoLetter when there is none.
+// Of several who redrive a letter at once each succeeds, and it is handled once.
 func (b *Bus) Redrive(ctx context.Context, seq uint64) error {
-	s, err := b.stream(ctx, streamDead)
-	if err != nil {
+	if _, err := b.redrive(ctx, seq); err != nil {
 		return fmt.Errorf("redrive %d: %w", seq, err)
 	}
+	return nil
+}
+
+// redrive reports whether it was us who removed the letter.
+func (b *Bus) redrive(ctx context.Context, seq uint64) (ours bool, err error) {
+	s, err := b.stream(ctx, streamDead)
+	if err != nil {
+		return false, err
+	}
 	var m *jetstream.RawStreamMsg
-	err = b.call(ctx, func(ctx context.Context) (err error) {
+	get := func(ctx context.Context) (err error) {
 		m, err = s.GetMsg(ctx, seq)
 		return err
-	})
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return fmt.Errorf("redrive %d: %w", seq, ErrNoLetter)
+	}
+	if err := b.call(ctx, get); errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, ErrNoLetter
 	} else if err != nil {
-		return fmt.Errorf("redrive %d: %w", seq, err)
+		return false, err
 	}
 	l := readLetter(m.Subject, m.Header, seq)
 	if l.Consumer == follower {
-		return fmt.Errorf("redrive %d: a projection left it out; rebuild the projection", seq)
+		return false, errors.New("a projection left it out; rebuild the projection")
 	}
 	h := withoutControl(m.Header)
 	for _, name := range []string{headerReason, headerSubject, headerDeliveries, headerAt} {
 		h.Del(name)
 	}
-	// Should deleting fail below, a second redrive is the same message.
+	// Should deleting fail below, or another be at it, this is the same message.
 	h.Set(headerMsgID, "redrive:"+strconv.FormatUint(seq, 10))
 	if _, err := b.store(ctx, &nats.Msg{Subject: retrySubject(l.Consumer, l.Subject), Header: h, Data: m.Data}); err != nil {
-		return fmt.Errorf("redrive %d: %w", seq, err)
+		return false, err
 	}
 	err = b.call(ctx, func(ctx context.Context) error { return s.DeleteMsg(ctx, seq) })
-	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return fmt.Errorf("redrive %d: remove letter: %w", seq, err)
+	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) && errors.Is(b.call(ctx, get), jetstream.ErrMsgNotFound) {
+		return false, nil // another was faster
+	} else if err != nil {
+		return false, fmt.Errorf("remove letter: %w", err)
 	}
-	return nil
+	return true, nil
 }
 
 // RedriveAll redrives every dead letter there is now, but a projection's, and
-// returns how many.
+// returns how many: those that another redrives meanwhile are not among them.
 func (b *Bus) RedriveAll(ctx context.Context) (int, error) {
 	var seqs []uint64
 	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, HeadersOnly: true}
@@ -205,12 +216,17 @@ func (b *Bus) RedriveAll(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("redrive all: %w", err)
 	}
-	for n, seq := range seqs {
-		if err := b.Redrive(ctx, seq); err != nil && !errors.Is(err, ErrNoLetter) {
-			return n, err
+	n := 0
+	for _, seq := range seqs {
+		ours, err := b.redrive(ctx, seq)
+		if err != nil && !errors.Is(err, ErrNoLetter) {
+			return n, fmt.Errorf("redrive %d: %w", seq, err)
+		}
+		if ours {
+			n++
 		}
 	}
-	return len(seqs), nil
+	return n, nil
 }
 
 // retrySubject is private to one consumer: sending an event there again

@@ -3,6 +3,8 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -177,5 +179,49 @@ func TestRedrive(t *testing.T) {
 	}
 	if last := must[uint64](t)(b.LastSeq(ctx)); last != 2 || len(others) != 0 {
 		t.Errorf("%d facts, %d came to others", last, len(others))
+	}
+}
+
+// Several who redrive all letters at once hand each out once, and none fails.
+func TestRedriveByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	s := testenv.Server(t)
+	b := s.Bus(t, bus.Options{})
+	ctx := within(t, 60*time.Second)
+	const letters, hands = 60, 4
+	for i := range letters {
+		publish(t, b, heard(1, "CA"+strconv.Itoa(i), 1))
+	}
+	var broken atomic.Bool
+	broken.Store(true)
+	got := make(chan string, 10*letters)
+	consume(t, b, bus.Consumer{Name: "w"}, func(_ context.Context, e events.Event, _ events.TurnHeard) error {
+		if broken.Load() {
+			return bus.Permanent(errors.New("broken"))
+		}
+		got <- e.Call
+		return nil
+	})
+	eventually(t, "all are dead", func() bool { return len(must[[]bus.DeadLetter](t)(b.DeadLetters(ctx, 2*letters))) == letters })
+	broken.Store(false)
+	var g sync.WaitGroup
+	var sum atomic.Int64
+	for range hands {
+		operator := s.Remote(t, bus.Options{Name: "operator"})
+		g.Go(func() {
+			n, err := operator.RedriveAll(ctx)
+			if err != nil {
+				t.Error(err)
+			}
+			sum.Add(int64(n))
+		})
+	}
+	g.Wait()
+	seen := map[string]int{}
+	for range letters {
+		seen[recv(t, got, "redriven event")]++
+	}
+	if sum.Load() != letters || len(seen) != letters || len(got) > 0 {
+		t.Errorf("%d handed out, %d calls, %d more", sum.Load(), len(seen), len(got))
 	}
 }
