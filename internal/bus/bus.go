@@ -40,6 +40,7 @@ type Bus struct {
 	codec *codec
 	opts  Options
 	log   *zap.Logger
+	scans chan struct{} // under way
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -74,7 +75,7 @@ func open(ctx context.Context, o Options, schemaFS fs.FS) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bus{codec: c, opts: o, log: o.Log, hooks: map[int]func(){}, epochs: map[string]epoch{}, handles: map[string]jetstream.Stream{}}
+	b := &Bus{codec: c, opts: o, log: o.Log, scans: make(chan struct{}, scanSlots), hooks: map[int]func(){}, epochs: map[string]epoch{}, handles: map[string]jetstream.Stream{}}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	if b.nc, err = nats.Connect(o.URL, b.connectOptions()...); err != nil {
 		b.cancel()

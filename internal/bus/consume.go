@@ -191,7 +191,7 @@ func (w *worker) feed(ctx context.Context, stream string, hold int) {
 
 // take makes one request for up to n messages and queues what comes.
 func (w *worker) take(ctx context.Context, stream string, n int) error {
-	p, err := w.bus.pull(stream, w.Name, n)
+	p, err := w.bus.pull(stream, w.Name, n, true)
 	if err != nil {
 		return err
 	}

@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
@@ -249,5 +254,34 @@ func TestReadCallNeedsTenant(t *testing.T) {
 	b := testenv.Bus(t)
 	if _, err := b.ReadCall(within(t, 5*time.Second), 0, "CA1", bus.Span{First: 1, Last: 10}); !errors.Is(err, events.ErrNoTenant) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Many who look for their calls at once wait for one another: all that the
+// server would send them together is more than it lets a connection owe it.
+func TestReadCallByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zapcore.WarnLevel)
+	b := testenv.Server(t).Bus(t, bus.Options{Log: zap.New(core)})
+	o := openOutbox(t, b)
+	for i := range 700 {
+		e := events.New(1, "CA"+strconv.Itoa(i), at, events.TurnHeard{Turn: 1, Text: strings.Repeat("word ", 800)})
+		if err := o.Put(e, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "stored", func() bool { return o.Depth() == 0 })
+	var g sync.WaitGroup
+	for i := range 70 {
+		g.Go(func() {
+			all, err := b.ReadCall(within(t, time.Minute), 1, "CA"+strconv.Itoa(10*i), bus.Span{Since: at.Add(-time.Hour)})
+			if err != nil || len(all) != 1 {
+				t.Errorf("%d facts, %v", len(all), err)
+			}
+		})
+	}
+	g.Wait()
+	for _, l := range logs.All() {
+		t.Errorf("%s %v", l.Message, l.ContextMap())
 	}
 }

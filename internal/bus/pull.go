@@ -46,10 +46,15 @@ type pulled struct {
 	err     error
 }
 
-// pull asks a consumer for up to n messages. Its caller must end it.
-func (b *Bus) pull(stream, consumer string, n int) (*pulled, error) {
+// pull asks a consumer for up to n messages, of those there are now or, where
+// it waits, of those that come. Its caller must end it.
+func (b *Bus) pull(stream, consumer string, n int, wait bool) (*pulled, error) {
 	p := &pulled{msgs: make(chan *nats.Msg, n+64), left: n, again: make(chan struct{}, 1)} // room for messages and heartbeats
-	request, err := json.Marshal(map[string]any{"batch": n, "expires": pullExpiry, "idle_heartbeat": pullHeartbeat})
+	ask := map[string]any{"batch": n, "no_wait": true}
+	if wait {
+		ask = map[string]any{"batch": n, "expires": pullExpiry, "idle_heartbeat": pullHeartbeat}
+	}
+	request, err := json.Marshal(ask)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +123,7 @@ func (p *pulled) take(raw *nats.Msg) (incoming, bool) {
 	switch {
 	case status == "100": // a heartbeat
 	case status == "404", status == "408", strings.Contains(reason, "batch completed"):
-		p.stop(nil) // it expired
+		p.stop(nil) // it expired, or there is nothing more
 	case status == "503", strings.Contains(reason, "consumer deleted"):
 		p.stop(errGone)
 	default:

@@ -42,7 +42,7 @@ func (b *Bus) newReader(ctx context.Context, stream string, cfg jetstream.Consum
 	return &reader{bus: b, stream: stream, consumer: info.Name, left: info.NumPending}, nil
 }
 
-func (r *reader) pull(n int) (*pulled, error) { return r.bus.pull(r.stream, r.consumer, n) }
+func (r *reader) pull(n int) (*pulled, error) { return r.bus.pull(r.stream, r.consumer, n, true) }
 
 // accept fails when a message before m is missing.
 func (r *reader) accept(m incoming) error {
@@ -51,6 +51,17 @@ func (r *reader) accept(m incoming) error {
 	}
 	r.last, r.left = m.nth, m.pending
 	return nil
+}
+
+// recount asks the server how many messages are left.
+func (r *reader) recount(ctx context.Context) error {
+	return r.bus.call(ctx, func(ctx context.Context) error {
+		cons, err := r.bus.js.Consumer(ctx, r.stream, r.consumer)
+		if err == nil {
+			r.left = cons.CachedInfo().NumPending
+		}
+		return err
+	})
 }
 
 func (r *reader) close() {
@@ -62,12 +73,24 @@ func (r *reader) close() {
 	_ = r.bus.js.DeleteConsumer(ctx, r.stream, r.consumer) // else it expires
 }
 
-// scanTime bounds a scan, whatever its context allows.
-const scanTime = 30 * time.Second
+const (
+	// scanTime bounds a scan, whatever its context allows, and scanSlots how
+	// many there are at a time: the server drops a connection that it owes too
+	// much, and with it all else that goes over it.
+	scanTime  = 30 * time.Second
+	scanSlots = 8
+)
 
 // scan hands over what a stream holds for cfg now, in order, until each
-// returns false. It fails when the connection does.
+// returns false. It fails when the connection does. Others may have to be done
+// first: each must not scan.
 func (b *Bus) scan(ctx context.Context, stream string, cfg jetstream.ConsumerConfig, each func(incoming) bool) error {
+	select {
+	case b.scans <- struct{}{}:
+		defer func() { <-b.scans }()
+	case <-ctx.Done():
+		return fmt.Errorf("read stream %s: %w", stream, ctx.Err())
+	}
 	ctx, cancel := context.WithTimeout(ctx, scanTime)
 	defer cancel()
 	r, err := b.newReader(ctx, stream, cfg)
@@ -88,16 +111,22 @@ func (b *Bus) scan(ctx context.Context, stream string, cfg jetstream.ConsumerCon
 }
 
 // some hands over as much as one request brings; more is false once each was.
+// When nothing comes, what there was may have been deleted meanwhile.
 func (r *reader) some(ctx context.Context, each func(incoming) bool) (more bool, err error) {
-	p, err := r.pull(int(min(r.left, batchSize)))
+	p, err := r.bus.pull(r.stream, r.consumer, int(min(r.left, batchSize)), false)
 	if err != nil {
 		return false, err
 	}
-	for {
+	for came := false; ; {
 		m, _, ok := p.next(ctx, nil)
 		if !ok {
-			return true, p.end()
+			err := p.end()
+			if err == nil && !came {
+				err = r.recount(ctx)
+			}
+			return true, err
 		}
+		came = true
 		err := r.accept(m)
 		if err != nil || !each(m) {
 			_ = p.end()
