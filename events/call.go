@@ -2,17 +2,22 @@ package events
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
 
 // CallReceived: Twilio asked what to do with an inbound call and the tenant it
 // belongs to is known. Published once per call by ingress, CallSeq 1.
 type CallReceived struct {
-	From          string `json:"from"` // E.164, or what Twilio says when withheld ("anonymous")
+	From          string `json:"from"` // E.164; "anonymous" when withheld; else an address, such as sip:…
 	To            string `json:"to"`   // E.164, the tenant's number
 	ForwardedFrom string `json:"forwarded_from,omitempty"`
 	Verification  string `json:"verification,omitempty"` // StirVerstat as received
 }
+
+// Identified reports whether a caller can be known again: by a phone number.
+// Others share what takes the place of one, and nothing is kept under that.
+func Identified(caller string) bool { return strings.HasPrefix(caller, "+") }
 
 // CallAnswered: the call's first socket is open and the greeting is being
 // spoken. Published once per call by ingress; reconnecting does not repeat it.

@@ -33,7 +33,7 @@ type Ask struct {
 	Call      string    `json:"call"`
 	Turn      int       `json:"turn"`
 	Attempt   int       `json:"attempt"` // 1,2,3…; the owner listens to the newest only
-	Caller    string    `json:"caller"`  // E.164 or what Twilio says when withheld
+	Caller    string    `json:"caller"`  // as call.received says
 	StartedAt time.Time `json:"started_at"`
 	History   []Line    `json:"history"`        // oldest first; the last line is the turn to answer
 	Said      string    `json:"said,omitempty"` // words of this answer the caller already got from earlier attempts

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -36,6 +37,9 @@ var (
 
 	// ErrNoCall is returned for a call the registry does not hold.
 	ErrNoCall = errors.New("no such call")
+
+	// ErrCallOver is an ErrNoCall, for a call the registry did hold.
+	ErrCallOver = fmt.Errorf("%w: it is over", ErrNoCall)
 
 	// ErrNoLetter is returned for a dead letter that is not there (any more).
 	ErrNoLetter = errors.New("no such dead letter")

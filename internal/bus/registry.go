@@ -25,7 +25,7 @@ type CallEntry struct {
 	FirstSeq  uint64        `json:"first_seq"` // of the call's first fact; 0 while not known
 	CallSeq   int           `json:"callseq"`   // newest number the owner gave a fact
 	Facts     []uint64      `json:"facts"`     // sequences of the call's facts, as far as they are stored
-	From      string        `json:"from"`      // E.164 or what Twilio says when withheld
+	From      string        `json:"from"`      // as call.received says
 	To        string        `json:"to"`        // E.164
 	StartedAt time.Time     `json:"started_at"`
 	Answered  bool          `json:"answered"`
@@ -55,7 +55,8 @@ const markTTL = 24 * time.Hour
 
 func callKey(t events.Tenant, call string) string { return t.String() + "." + call }
 
-// GetCall reads one entry; ErrNoCall when there is none.
+// GetCall reads one entry; ErrNoCall when there is none, which is ErrCallOver
+// when there was one of late.
 func (b *Bus) GetCall(ctx context.Context, t events.Tenant, call string) (CallEntry, error) {
 	if err := checkCall(t, call); err != nil {
 		return CallEntry{}, fmt.Errorf("get call entry: %w", err)
@@ -64,7 +65,9 @@ func (b *Bus) GetCall(ctx context.Context, t events.Tenant, call string) (CallEn
 	if err != nil {
 		return CallEntry{}, fmt.Errorf("get call entry %s: %w", call, err)
 	}
-	if !k.exists() {
+	if k.deleted {
+		return CallEntry{}, fmt.Errorf("get call entry %s: %w", call, ErrCallOver)
+	} else if !k.exists() {
 		return CallEntry{}, fmt.Errorf("get call entry %s: %w", call, ErrNoCall)
 	}
 	var e CallEntry

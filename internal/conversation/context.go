@@ -2,7 +2,6 @@ package conversation
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"time"
 
@@ -55,8 +54,8 @@ func newCallers(s *store.Store) *callers {
 
 // load is what is known about the caller of a call, within 150 ms.
 func (c *callers) load(ctx context.Context, t events.Tenant, call, caller string) store.CallerContext {
-	if c.read == nil || !strings.HasPrefix(caller, "+") {
-		return store.CallerContext{} // a withheld number is nobody's
+	if c.read == nil || !events.Identified(caller) {
+		return store.CallerContext{}
 	}
 	k := key{t, call, caller}
 	c.mu.Lock()

@@ -86,8 +86,21 @@ func (a *answer) cutAt(utterance string) {
 	case i >= 0:
 		a.cut = said[:i+len(utterance)]
 	default:
-		a.cut = utterance
+		// Twilio words it in its own way, numbers spelled out for one: as much
+		// of ours, and no word that we did not say.
+		a.cut = said[:wordEnd(said, len(utterance))]
 	}
+}
+
+// wordEnd is where the word ends that is at n bytes of s.
+func wordEnd(s string, n int) int {
+	if n >= len(s) {
+		return len(s)
+	}
+	if i := strings.IndexByte(s[n:], ' '); i >= 0 {
+		return n + i
+	}
+	return len(s)
 }
 
 func (a *answer) firstMS() int {
@@ -275,7 +288,7 @@ func (c *call) act(action events.Action) {
 			return
 		}
 		c.transfers++
-		c.transferred, c.dialling = rule.Name, true
+		c.transferred, c.dialling, c.moved = rule.Name, true, c.turn
 		c.put(events.CallTransferred{To: rule.Name, Number: rule.Number, Reason: clip(action.Reason, 500), Nth: c.transfers}, nil)
 	case events.ActionEnd:
 	default:

@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -39,7 +40,7 @@ type call struct {
 
 	// Below: touched by run only.
 	sock        *socket
-	fresh       bool // the socket is not the first, and has brought no words yet
+	fresh       bool // the last socket was lost, and this one has brought no words yet
 	session     string
 	answered    bool
 	seq         int // callseq of the last fact
@@ -49,6 +50,7 @@ type call struct {
 	keys        strings.Builder
 	transfers   int
 	transferred string         // name of the last transfer rule used
+	moved       int            // the turn whose answer led there: it was heard, and Twilio does not replay it
 	dialling    bool           // the caller is with a person of the tenant
 	ending      *events.Action // what we told Twilio to do when we ended the relay
 	endsAt      time.Time      // when a silent line is given up; zero: never
@@ -228,8 +230,12 @@ func (c *call) open(m opened) {
 	if c.sock != nil {
 		c.sock.close()
 	}
+	if c.dialling {
+		// Its outcome has not reached us: whoever owned the call had died.
+		c.dialled(cmp.Or(m.setup.Parameters[paramDialled], "failed"))
+	}
 	c.sock, c.session, c.endsAt, c.dialling = m.sock, m.setup.SessionID, time.Time{}, false
-	c.fresh = c.answered
+	c.fresh = c.answered && c.turn > c.moved
 	if c.answered {
 		c.log.Info("caller reconnected", zap.Int("turn", c.turn))
 		c.resume()
@@ -259,7 +265,7 @@ func (c *call) frame(f twilio.Frame) {
 	switch f := f.(type) {
 	case twilio.Prompt:
 		if f.Last {
-			c.heard(f.Text, f.Lang, false)
+			c.heard(f.Text, f.Lang)
 		}
 	case twilio.Interrupt:
 		c.interrupted(f.Heard)
@@ -280,37 +286,59 @@ func (c *call) frame(f twilio.Frame) {
 }
 
 func (c *call) pressed() {
-	digits := strings.TrimSuffix(c.keys.String(), "#")
-	c.keys.Reset()
-	c.keysAt = time.Time{}
-	if digits != "" {
-		c.heard(digits, "", true)
+	if c.stateKeys() {
+		c.ask(time.Now())
 	}
 }
 
 // heard is one utterance of the caller.
-func (c *call) heard(text, lang string, keys bool) {
+func (c *call) heard(text, lang string) {
 	text = strings.TrimSpace(clip(text, maxTurn))
 	if text == "" {
 		return
 	}
-	replayed := c.fresh && !keys && text == c.lastHeard()
+	replayed := c.fresh && text == c.lastHeard()
+	c.stateKeys()
 	c.fresh = false
 	if replayed {
 		c.repeat()
 		return
 	}
+	c.state(events.TurnHeard{Text: text, Lang: lang})
+	c.ask(time.Now())
+}
+
+// stateKeys makes a turn of the keys pressed so far, if any. Words that follow,
+// or the end of the call, do not wait for more of them.
+func (c *call) stateKeys() bool {
+	digits := strings.TrimSuffix(c.keys.String(), "#")
+	c.keys.Reset()
+	c.keysAt = time.Time{}
+	if digits != "" {
+		c.fresh = false
+		c.state(events.TurnHeard{Text: digits, Keys: true})
+	}
+	return digits != ""
+}
+
+// state states the caller's next turn, which is yet to be answered.
+func (c *call) state(f events.TurnHeard) {
 	c.settle(false)
 	c.endsAt, c.ending = time.Time{}, nil
-	c.turn++
-	c.put(events.TurnHeard{Turn: c.turn, Text: text, Lang: lang, Keys: keys}, nil)
-	line := text
-	if keys {
-		line = "(pressed on the phone) " + text
+	f.Turn = c.turn + 1
+	c.put(f, nil)
+	c.remember(f)
+}
+
+// remember makes f the newest of what was said.
+func (c *call) remember(f events.TurnHeard) {
+	line := f.Text
+	if f.Keys {
+		line = "(pressed on the phone) " + f.Text
 	}
+	c.turn = max(c.turn, f.Turn)
 	c.history = append(c.history, events.Line{Role: events.RoleCaller, Text: line})
-	c.ans = newAnswer(c.turn)
-	c.ask(time.Now())
+	c.ans = newAnswer(f.Turn)
 }
 
 // repeat says an answer again whose turn came again: after a reconnection
@@ -464,16 +492,23 @@ func (c *call) dialled(outcome string) {
 		return
 	}
 	c.put(events.CallTransferred{To: c.transferred, Outcome: outcome, Nth: c.transfers}, nil)
-	if outcome != "completed" && outcome != "answered" {
-		c.dialling = false
-		c.history = append(c.history, events.Line{Role: events.RoleAgent, Text: "(the transfer to " + c.transferred + " was not answered: " + outcome + ")"})
-		c.transferred = ""
+	if !reached(outcome) {
+		c.notReached(outcome)
 		c.endsAt = time.Now().Add(brokenGrace)
 	}
 }
 
+// notReached: the person did not answer, and the caller is ours again.
+func (c *call) notReached(outcome string) {
+	c.history = append(c.history, events.Line{Role: events.RoleAgent, Text: "(the transfer to " + c.transferred + " was not answered: " + outcome + ")"})
+	c.transferred, c.dialling = "", false
+}
+
+func reached(outcome string) bool { return outcome == "completed" || outcome == "answered" }
+
 // end states call.ended and lets go of the call.
 func (c *call) end(reason string, at time.Time) {
+	c.stateKeys()
 	c.settle(c.ans != nil && !c.ans.complete)
 	if at.IsZero() {
 		at = time.Now()
@@ -501,6 +536,7 @@ func (c *call) end(reason string, at time.Time) {
 // leave gives the call up without ending it: Twilio reconnects to another
 // ingress, which finds everything in the log.
 func (c *call) leave() {
+	c.stateKeys()
 	c.settle(c.ans != nil && !c.ans.complete)
 	c.register()
 	if c.sock != nil {

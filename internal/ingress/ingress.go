@@ -34,9 +34,18 @@ type worker struct {
 	settle    time.Duration   // see endOrphan
 
 	mu    sync.Mutex
-	calls map[string]*call // by call id
-	busy  sync.WaitGroup   // calls being run
+	calls map[key]*call
+	busy  sync.WaitGroup // calls being run
 }
+
+// key is a call among the live ones: its id is Twilio's word, and a caller of
+// one tenant is not to meet another's for it.
+type key struct {
+	tenant events.Tenant
+	call   string
+}
+
+func (c *call) key() key { return key{c.tenant, c.id} }
 
 // metrics count; they carry neither tenants' nor callers' data.
 type metrics struct {
@@ -132,8 +141,8 @@ func (w *worker) phrases(t events.Tenant) phrases {
 
 // tell gives the owner of a call news; false when the call has no owner.
 func (w *worker) tell(t events.Tenant, id string, m events.Control) bool {
-	if c := w.own(id); c != nil {
-		return c.tenant == t && c.post(m)
+	if c := w.own(t, id); c != nil {
+		return c.post(m)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
@@ -198,16 +207,16 @@ func (w *worker) endOrphan(t events.Tenant, id string, m events.Control) error {
 	return errors.New("its owner is alive")
 }
 
-func (w *worker) own(id string) *call {
+func (w *worker) own(t events.Tenant, id string) *call {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.calls[id]
+	return w.calls[key{t, id}]
 }
 
 func (w *worker) forget(c *call) {
 	w.mu.Lock()
-	if w.calls[c.id] == c {
-		delete(w.calls, c.id)
+	if w.calls[c.key()] == c {
+		delete(w.calls, c.key())
 	}
 	w.mu.Unlock()
 	w.busy.Done()

@@ -49,7 +49,8 @@ func (s *socket) write(frame func([]byte) []byte) error {
 	return s.conn.Write(ctx, websocket.MessageText, s.buf)
 }
 
-func (s *socket) close() { _ = s.conn.Close(websocket.StatusNormalClosure, "") }
+// close waits for nobody: the other side of a lost socket says good-bye never.
+func (s *socket) close() { go func() { _ = s.conn.Close(websocket.StatusNormalClosure, "") }() }
 
 // restart tells Twilio that the process goes away and the call does not.
 func (s *socket) restart() { _ = s.conn.Close(websocket.StatusServiceRestart, "") }

@@ -31,10 +31,7 @@ func (w *worker) callOf(ctx context.Context, setup twilio.Setup) (*call, error) 
 	if tk.call != setup.CallSID {
 		return nil, fmt.Errorf("%w: of another call", errPass)
 	}
-	if c := w.own(tk.call); c != nil {
-		if c.tenant != tk.tenant {
-			return nil, fmt.Errorf("%w: of another tenant", errPass)
-		}
+	if c := w.own(tk.tenant, tk.call); c != nil {
 		return c, nil
 	}
 	s, ok := w.settings.ByID(tk.tenant)
@@ -47,6 +44,9 @@ func (w *worker) callOf(ctx context.Context, setup twilio.Setup) (*call, error) 
 		inbox: make(chan any, inboxSize), done: make(chan struct{}), epoch: 2,
 	}
 	if err := w.takeOver(ctx, c, tk.nth > 0); err != nil {
+		if have := w.own(tk.tenant, tk.call); have != nil {
+			return have, nil // another socket was faster
+		}
 		return nil, err
 	}
 	return w.start(c)
@@ -56,7 +56,7 @@ func (w *worker) callOf(ctx context.Context, setup twilio.Setup) (*call, error) 
 // share whichever came first.
 func (w *worker) start(c *call) (*call, error) {
 	w.mu.Lock()
-	if have := w.calls[c.id]; have != nil {
+	if have := w.calls[c.key()]; have != nil {
 		w.mu.Unlock()
 		return have, nil
 	}
@@ -64,7 +64,7 @@ func (w *worker) start(c *call) (*call, error) {
 		w.mu.Unlock()
 		return nil, errors.New("shutting down")
 	}
-	w.calls[c.id] = c
+	w.calls[c.key()] = c
 	w.busy.Add(1)
 	w.mu.Unlock()
 	owned, err := w.bus.OwnCall(c.tenant, c.id)
@@ -80,6 +80,8 @@ func (w *worker) start(c *call) (*call, error) {
 	return c, nil
 }
 
+var errCallOver = errors.New("call is over")
+
 // takeOver finds out whether the call has a past, and takes it from its owner.
 // When the bus cannot say, the call goes on without.
 func (w *worker) takeOver(ctx context.Context, c *call, again bool) error {
@@ -87,14 +89,13 @@ func (w *worker) takeOver(ctx context.Context, c *call, again bool) error {
 	entry, err := w.bus.GetCall(rctx, c.tenant, c.id)
 	cancel()
 	switch {
-	case errors.Is(err, bus.ErrNoCall) && again:
-		return errors.New("call is over")
+	case errors.Is(err, bus.ErrCallOver), errors.Is(err, bus.ErrNoCall) && again:
+		return errCallOver
 	case err != nil:
 		c.pastless = again
 		return nil
-	case !entry.Answered && entry.Owner == w.instance:
-		c.epoch, c.started, c.from, c.to = entry.Epoch, entry.StartedAt, entry.From, entry.To
-		return nil
+	case entry.Answered && entry.Owner == w.instance:
+		return errCallOver // we ended it, and the register is about to know
 	case !entry.Answered:
 		c.epoch, c.started, c.from, c.to = entry.Epoch+1, entry.StartedAt, entry.From, entry.To
 		return nil
@@ -210,9 +211,7 @@ func (c *call) replay(e events.Event) {
 			c.history = append(c.history, events.Line{Role: events.RoleAgent, Text: f.Greeting})
 		}
 	case events.TurnHeard:
-		c.turn = max(c.turn, f.Turn)
-		c.history = append(c.history, events.Line{Role: events.RoleCaller, Text: f.Text})
-		c.ans = newAnswer(f.Turn)
+		c.remember(f)
 	case events.TurnSpoken:
 		if f.Turn > 0 {
 			c.history = append(c.history, events.Line{Role: events.RoleAgent, Text: f.Text, Cut: f.Cut})
@@ -223,9 +222,9 @@ func (c *call) replay(e events.Event) {
 	case events.CallTransferred:
 		c.transfers = max(c.transfers, f.Nth)
 		if f.Outcome == "" {
-			c.transferred, c.dialling = f.To, true
-		} else if f.Outcome != "completed" && f.Outcome != "answered" {
-			c.transferred, c.dialling = "", false
+			c.transferred, c.dialling, c.moved = f.To, true, c.turn
+		} else if !reached(f.Outcome) {
+			c.notReached(f.Outcome)
 		}
 	}
 }
@@ -326,7 +325,7 @@ func (w *worker) sweepOnce(ctx context.Context, entries []bus.CallEntry, alive m
 		}
 		// An ingress that only took the webhook is alive and owns nothing; what
 		// is ours by the register alone ended when that could not be stated.
-		if w.own(e.Call) != nil || alive[e.Owner] && e.Answered && e.Owner != w.instance {
+		if w.own(e.Tenant, e.Call) != nil || alive[e.Owner] && e.Answered && e.Owner != w.instance {
 			delete(orphaned, key)
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/settings"
 	"neurosphere.ai/neurosphere/internal/testenv"
+	"neurosphere.ai/neurosphere/internal/twilio"
 )
 
 const (
@@ -35,7 +36,7 @@ func ingress(t *testing.T, b *bus.Bus, name string) *worker {
 	})
 	return &worker{
 		log: zap.NewNop(), bus: b, outbox: out, settings: settings.NewDirectory(zap.NewNop()), instance: name,
-		metrics: newMetrics(prometheus.NewRegistry()), life: t.Context(), serving: t.Context(), settle: 50 * time.Millisecond, calls: map[string]*call{},
+		metrics: newMetrics(prometheus.NewRegistry()), life: t.Context(), serving: t.Context(), settle: 50 * time.Millisecond, calls: map[key]*call{},
 	}
 }
 
@@ -217,22 +218,22 @@ func TestWordsTwilioReplaysAreNotAnotherTurn(t *testing.T) {
 		return c
 	}
 	c := heard()
-	c.heard("My roof leaks.", "", false)
+	c.heard("My roof leaks.", "")
 	if c.turn != 1 || len(c.history) != 1 {
 		t.Errorf("replayed words became turn %d of %+v", c.turn, c.history)
 	}
-	c.heard("My roof leaks.", "", false)
+	c.heard("My roof leaks.", "")
 	if c.turn != 2 {
 		t.Error("a caller cannot say the same twice")
 	}
 	c = heard()
-	c.heard("And my window.", "", false)
+	c.heard("And my window.", "")
 	if c.turn != 2 {
 		t.Error("other words pass for replayed ones")
 	}
 	c = heard()
 	c.fresh = false
-	c.heard("My roof leaks.", "", false)
+	c.heard("My roof leaks.", "")
 	if c.turn != 2 {
 		t.Error("words of a socket that was never lost pass for replayed ones")
 	}
@@ -274,5 +275,63 @@ func TestTurnsOfAFormerOwnerAreAdopted(t *testing.T) {
 				t.Errorf("turn %d, history %+v, %d asks", c.turn, c.history, c.ans.attempt)
 			}
 		})
+	}
+}
+
+// Whoever owned a call that was being transferred has died: the new owner knows
+// from the log that it was, and from Twilio what became of it.
+func TestATransferOfAFormerOwnerThatFailed(t *testing.T) {
+	t.Parallel()
+	w := ingress(t, testenv.Bus(t), "one")
+	dialling := func() *call {
+		c := resumed(w)
+		c.replay(events.Event{Fact: events.TurnHeard{Turn: 1, Text: "A person, please."}})
+		c.replay(events.Event{Fact: events.TurnSpoken{Turn: 1, Text: "One moment."}})
+		c.replay(events.Event{Fact: events.CallTransferred{To: "claims", Nth: 1}})
+		return c
+	}
+	for name, tc := range map[string]struct {
+		params map[string]string
+		line   string
+	}{
+		"told":     {map[string]string{paramDialled: "busy"}, "(the transfer to claims was not answered: busy)"},
+		"not told": {nil, "(the transfer to claims was not answered: failed)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := dialling()
+			c.open(opened{sock: &socket{}, setup: twilio.Setup{Parameters: tc.params}})
+			if last := c.history[len(c.history)-1]; last.Text != tc.line || c.transferred != "" || c.why(events.EndCaller) != events.EndCaller {
+				t.Errorf("%+v, transferred to %q", last, c.transferred)
+			}
+			c.heard("A person, please.", "")
+			if c.turn != 2 {
+				t.Error("who asks for the same again after a transfer is not heard")
+			}
+		})
+	}
+	c := dialling()
+	c.replay(events.Event{Fact: events.CallTransferred{To: "claims", Nth: 1, Outcome: "no-answer"}})
+	if last := c.history[len(c.history)-1]; last.Text != "(the transfer to claims was not answered: no-answer)" || c.transferred != "" || c.dialling {
+		t.Errorf("%+v, transferred to %q", last, c.transferred)
+	}
+}
+
+func TestAnInterruptedAnswerHoldsNoWordThatWasNotSaid(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ said, told, want string }{
+		{"Your policy is 12 months old.", "Your policy is", "Your policy is"},
+		{"Your policy is 12 months old.", " policy is 12", "Your policy is 12"},
+		{"Your policy is 12 months old.", "Your policy is twelve mon", "Your policy is 12 months old."},
+		{"Your policy is 12 months old.", "You won", "Your policy"},
+		{"Your policy", "We will pay you a million dollars.", "Your policy"},
+		{"Your policy", "", ""},
+		{"", "We will pay you a million dollars.", ""},
+	} {
+		a := newAnswer(1)
+		a.said.WriteString(tc.said)
+		a.cutAt(tc.told)
+		if a.spoken() != tc.want {
+			t.Errorf("of %q, cut at %q: %q, want %q", tc.said, tc.told, a.spoken(), tc.want)
+		}
 	}
 }

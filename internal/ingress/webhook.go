@@ -27,6 +27,7 @@ const (
 	// Parameters of the relay, which come back in its setup frame.
 	paramPass        = "call"
 	paramGreeting    = "greeting"
+	paramDialled     = "dialled"
 	maxGreetingParam = 480
 
 	// What the agent's stand-in was, when it is over.
@@ -80,7 +81,7 @@ func (w *worker) badForm(rw http.ResponseWriter, route string, err error) {
 
 func answerTwiML(rw http.ResponseWriter, doc []byte) {
 	rw.Header().Set("Content-Type", "text/xml; charset=utf-8")
-	_, _ = rw.Write(doc)
+	_, _ = rw.Write(doc) //nolint:gosec // XML that is read as such, and escaped where it is made
 }
 
 // voice is POST /twilio/voice: an inbound call.
@@ -112,23 +113,28 @@ func (w *worker) voice(rw http.ResponseWriter, r *http.Request, form url.Values)
 		return
 	}
 	greeting := w.greetingFor(r.Context(), s, req.CallSID, req.From)
-	answerTwiML(rw, w.connect(s, req.CallSID, began, greeting, 0))
+	answerTwiML(rw, w.connect(s, req.CallSID, began, greeting, "", 0))
 }
 
-// connect is the TwiML that opens the call's nth relay after the first.
-func (w *worker) connect(s events.Settings, call string, began time.Time, greeting string, nth int) []byte {
+// connect is the TwiML that opens the call's nth relay after the first; dialled
+// is what became of a transfer before it.
+func (w *worker) connect(s events.Settings, call string, began time.Time, greeting, dialled string, nth int) []byte {
 	ws := "ws" + strings.TrimPrefix(w.publicURL, "http")
+	params := map[string]string{
+		paramPass:     w.pass.issue(s.Tenant, call, began, nth),
+		paramGreeting: clip(greeting, maxGreetingParam),
+	}
+	if dialled != "" {
+		params[paramDialled] = dialled
+	}
 	return twilio.Relay{
 		URL:             ws + "/twilio/relay",
-		Action:          w.publicURL + "/twilio/voice/action?n=" + strconv.Itoa(nth),
+		Action:          w.actionURL(s, "n", strconv.Itoa(nth)),
 		WelcomeGreeting: greeting,
 		Language:        s.Language,
 		TTSProvider:     s.VoiceProvider,
 		Voice:           s.Voice,
-		Parameters: map[string]string{
-			paramPass:     w.pass.issue(s.Tenant, call, began, nth),
-			paramGreeting: clip(greeting, maxGreetingParam),
-		},
+		Parameters:      params,
 	}.TwiML()
 }
 
@@ -153,7 +159,7 @@ func (w *worker) action(rw http.ResponseWriter, r *http.Request, form url.Values
 		w.badForm(rw, "action", err)
 		return
 	}
-	s, ok := w.settings.ByNumber(a.To)
+	s, ok := w.tenantOf(r, a.To)
 	if !ok {
 		answerTwiML(rw, twilio.Hangup())
 		return
@@ -174,8 +180,22 @@ func (w *worker) action(rw http.ResponseWriter, r *http.Request, form url.Values
 	case a.SessionStatus == "ended":
 		w.handedOff(rw, s, a, nth)
 	default:
-		w.reconnect(rw, s, a.CallSID, "", nth)
+		w.reconnect(rw, s, a, "", nth)
 	}
+}
+
+// actionURL is where Twilio asks how a call of s goes on. It names the tenant,
+// and the signature covers that: a number may be another's by then.
+func (w *worker) actionURL(s events.Settings, name, value string) string {
+	return w.publicURL + "/twilio/voice/action?customer_id=" + s.Tenant.String() + "&" + name + "=" + value
+}
+
+// tenantOf is whose call an action is of.
+func (w *worker) tenantOf(r *http.Request, number string) (events.Settings, bool) {
+	if t, err := events.ParseTenant(r.URL.Query().Get("customer_id")); err == nil {
+		return w.settings.ByID(t)
+	}
+	return w.settings.ByNumber(number)
 }
 
 // handedOff does what the owner of the call said when it ended the relay.
@@ -185,7 +205,7 @@ func (w *worker) handedOff(rw http.ResponseWriter, s events.Settings, a twilio.R
 		if rule, ok := ruleNamed(s, want.To); ok {
 			answerTwiML(rw, twilio.Dial{
 				Number: rule.Number, CallerID: s.Numbers[0], TimeoutSeconds: 25,
-				Action: w.publicURL + "/twilio/voice/action?n=" + strconv.Itoa(nth),
+				Action: w.actionURL(s, "n", strconv.Itoa(nth)),
 			}.TwiML())
 			return
 		}
@@ -202,17 +222,17 @@ func (w *worker) dialDone(rw http.ResponseWriter, s events.Settings, a twilio.Re
 		answerTwiML(rw, twilio.Hangup())
 		return
 	}
-	w.reconnect(rw, s, a.CallSID, phrasesIn(s.Language).nobody, nth)
+	w.reconnect(rw, s, a, phrasesIn(s.Language).nobody, nth)
 }
 
 // reconnect gives Twilio another relay for a call that goes on.
-func (w *worker) reconnect(rw http.ResponseWriter, s events.Settings, call, words string, nth int) {
+func (w *worker) reconnect(rw http.ResponseWriter, s events.Settings, a twilio.RelayAction, words string, nth int) {
 	if nth >= maxReconnects {
 		w.metrics.givenUp.Inc()
 		answerTwiML(rw, w.person(s))
 		return
 	}
-	answerTwiML(rw, w.connect(s, call, time.Now(), words, nth+1))
+	answerTwiML(rw, w.connect(s, a.CallSID, time.Now(), words, a.DialStatus, nth+1))
 }
 
 // fallback is POST /twilio/voice/fallback: nothing else worked. It needs
@@ -238,18 +258,14 @@ func (w *worker) person(s events.Settings) []byte {
 	if s.FallbackNumber == "" {
 		return w.voicemail(s)
 	}
-	return twilio.Dial{Number: s.FallbackNumber, CallerID: s.Numbers[0], TimeoutSeconds: 25, Action: w.actionAfter(afterPerson)}.TwiML()
+	return twilio.Dial{Number: s.FallbackNumber, CallerID: s.Numbers[0], TimeoutSeconds: 25, Action: w.actionURL(s, "after", afterPerson)}.TwiML()
 }
 
 func (w *worker) voicemail(s events.Settings) []byte {
 	return twilio.Voicemail{
 		Say: s.Name + ". " + phrasesIn(s.Language).voicemail, Language: s.Language,
-		Action: w.actionAfter(afterVoicemail), RecordingCallback: w.publicURL + "/twilio/recording?customer_id=" + s.Tenant.String(), MaxSeconds: 300,
+		Action: w.actionURL(s, "after", afterVoicemail), RecordingCallback: w.publicURL + "/twilio/recording?customer_id=" + s.Tenant.String(), MaxSeconds: 300,
 	}.TwiML()
-}
-
-func (w *worker) actionAfter(what string) string {
-	return w.publicURL + "/twilio/voice/action?after=" + what
 }
 
 // status is POST /twilio/status: Twilio's word on the call itself.

@@ -123,14 +123,14 @@ func TestActionSaysHowTheCallGoesOn(t *testing.T) {
 		has        []string
 		hasNot     []string
 	}{
-		"the agent transfers":                  {agent, "", handoff("transfer", "claims"), []string{"<Dial", claims, called, "action?n=0"}, []string{"<Connect", "<Hangup"}},
+		"the agent transfers":                  {agent, "", handoff("transfer", "claims"), []string{"<Dial", claims, called, "action?customer_id=7&amp;n=0"}, []string{"<Connect", "<Hangup"}},
 		"to somebody there is not":             {agent, "", handoff("transfer", "+19995550000"), []string{"<Hangup"}, []string{"<Dial"}},
 		"the agent says goodbye":               {agent, "", handoff("end", ""), []string{"<Hangup"}, []string{"<Connect"}},
 		"what the agent said cannot be read":   {agent, "", "CallStatus=in-progress&SessionStatus=ended&HandoffData={", []string{"<Hangup"}, []string{"<Connect"}},
 		"the caller hung up":                   {agent, "", "CallStatus=completed&SessionStatus=completed", []string{"<Response"}, []string{"<Connect", "<Dial"}},
-		"the socket broke":                     {agent, "", "CallStatus=in-progress&SessionStatus=failed", []string{"<Connect", "action?n=1"}, []string{"<Hangup", "sorry"}},
-		"the socket broke again":               {agent, "?n=1", "CallStatus=in-progress&SessionStatus=failed", []string{"<Connect", "action?n=2"}, nil},
-		"nobody picked up the transfer":        {agent, "?n=1", "CallStatus=in-progress&DialCallStatus=no-answer", []string{"<Connect", "nobody could take your call", "action?n=2"}, []string{"<Hangup"}},
+		"the socket broke":                     {agent, "", "CallStatus=in-progress&SessionStatus=failed", []string{"<Connect", "action?customer_id=7&amp;n=1"}, []string{"<Hangup", "sorry"}},
+		"the socket broke again":               {agent, "?n=1", "CallStatus=in-progress&SessionStatus=failed", []string{"<Connect", "action?customer_id=7&amp;n=2"}, nil},
+		"nobody picked up the transfer":        {agent, "?n=1", "CallStatus=in-progress&DialCallStatus=no-answer", []string{"<Connect", "nobody could take your call", "action?customer_id=7&amp;n=2"}, []string{"<Hangup"}},
 		"nobody did, in another language":      {spanish, "", "CallStatus=in-progress&DialCallStatus=busy", []string{"<Connect", "nadie ha podido"}, nil},
 		"the transfer is over":                 {agent, "", "CallStatus=in-progress&DialCallStatus=completed", []string{"<Hangup"}, []string{"<Connect"}},
 		"too many sockets broke":               {agent, "?n=5", "CallStatus=in-progress&SessionStatus=failed", []string{"<Record", "after the tone", "recording?customer_id=7", "after=voicemail"}, []string{"<Connect"}},
@@ -138,6 +138,8 @@ func TestActionSaysHowTheCallGoesOn(t *testing.T) {
 		"the person does not answer":           {person, "?after=person", "CallStatus=in-progress&DialCallStatus=no-answer", []string{"<Record"}, []string{"<Connect", "<Dial"}},
 		"the person has hung up":               {person, "?after=person", "CallStatus=in-progress&DialCallStatus=completed", []string{"<Hangup"}, []string{"<Record", "<Connect"}},
 		"a message was left":                   {agent, "?after=voicemail", "CallStatus=in-progress", []string{"has been recorded", "<Hangup"}, []string{"<Connect", "<Record"}},
+		"the number is another's by now":       {agent, "?customer_id=7&n=0", "CallStatus=in-progress&SessionStatus=failed&To=%2B19995550000", []string{"<Connect", "customer_id=7&amp;n=1"}, []string{"<Hangup"}},
+		"of a tenant there is not":             {agent, "?customer_id=8&n=0", "CallStatus=in-progress&SessionStatus=failed", []string{"<Hangup"}, []string{"<Connect"}},
 		"a call to a number nobody has, ended": {agent, "", "CallStatus=in-progress&SessionStatus=failed&To=%2B19995550000", []string{"<Hangup"}, []string{"<Connect"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -160,6 +162,29 @@ func TestActionSaysHowTheCallGoesOn(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Twilio may ask what to do with a call that is being answered already: what is
+// known of it stays on the register.
+func TestAWebhookThatComesAgainOvertakesNothing(t *testing.T) {
+	t.Parallel()
+	b := testenv.Bus(t)
+	w, h := edge(t, b, nil)
+	for answered := range 2 {
+		post(t, h, "/twilio/voice", "CallStatus=ringing")
+		until(t, "all is written down", func() bool { return w.outbox.Depth() == 0 })
+		e, err := b.GetCall(t.Context(), tenant, sid)
+		if err != nil || e.Answered != (answered == 1) {
+			t.Fatalf("%+v, %v", e, err)
+		}
+		c := resumed(w)
+		c.answered = true
+		if err := w.takeOver(t.Context(), c, false); err == nil {
+			w.register(c)
+		} else if answered == 0 {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -147,7 +147,7 @@ func body(s events.Settings, call string, f events.CallSummarized) string {
 // caller is who called, as far as it is known.
 func caller(f events.CallSummarized) string {
 	from := f.Caller
-	if !strings.HasPrefix(from, "+") {
+	if !events.Identified(from) {
 		from = "a withheld number"
 	}
 	for _, v := range f.Findings {

@@ -301,7 +301,10 @@ func (w *worker) one(p *store.Projection, e events.Event) (caller string, err er
 	case events.CallEnded:
 		p.Ended(e, f)
 	case events.CallSummarized:
-		return f.Caller, p.Summarized(e, f, variables(f))
+		if events.Identified(f.Caller) {
+			caller = f.Caller
+		}
+		return caller, p.Summarized(e, f, variables(f))
 	case events.LeadStaged:
 		p.Staged(e, f)
 		return f.Caller, nil

@@ -98,7 +98,7 @@ func ParseFrame(data []byte) (Frame, error) {
 	case "setup":
 		return w.setup()
 	case "prompt":
-		return Prompt{Text: string(w.VoicePrompt), Lang: string(w.Lang), Last: w.Last != "false"}, nil
+		return Prompt{Text: string(w.VoicePrompt), Lang: clip(string(w.Lang), maxWord), Last: w.Last != "false"}, nil
 	case "interrupt":
 		return Interrupt{Heard: string(w.Utterance), After: w.UtteranceMS.duration()}, nil
 	case "dtmf":
@@ -145,12 +145,12 @@ func (w wireFrame) setup() (Frame, error) {
 		return nil, errors.New("parse relay frame: setup without a call")
 	}
 	return Setup{
-		SessionID:     string(w.SessionID),
+		SessionID:     clip(string(w.SessionID), maxWord),
 		AccountSID:    string(w.AccountSID),
 		CallSID:       string(w.CallSID),
 		ParentCallSID: string(w.ParentCallSID),
-		From:          string(w.From),
-		To:            string(w.To),
+		From:          caller(clip(string(w.From), maxAddress)),
+		To:            clip(string(w.To), maxAddress),
 		ForwardedFrom: string(w.ForwardedFrom),
 		CallType:      string(w.CallType),
 		CallerName:    string(w.CallerName),

@@ -33,9 +33,15 @@ func TestFramesAreRead(t *testing.T) {
 		},
 		"setup with nulls and numbers": {
 			`{"type":"setup","callSid":"` + callSID + `","callerName":null,"customParameters":{"a":1,"b":null,"c":true,"d":{}},"new":[1]}`,
-			twilio.Setup{CallSID: callSID, Parameters: map[string]string{"a": "1", "b": "", "c": "true", "d": ""}},
+			twilio.Setup{CallSID: callSID, From: twilio.Withheld, Parameters: map[string]string{"a": "1", "b": "", "c": "true", "d": ""}},
 		},
-		"setup with odd parameters":       {`{"type":"setup","callSid":"` + callSID + `","customParameters":"none"}`, twilio.Setup{CallSID: callSID}},
+		"setup with odd parameters":  {`{"type":"setup","callSid":"` + callSID + `","customParameters":"none"}`, twilio.Setup{CallSID: callSID, From: twilio.Withheld}},
+		"setup of a number withheld": {`{"type":"setup","callSid":"` + callSID + `","from":"+266696687"}`, twilio.Setup{CallSID: callSID, From: twilio.Withheld}},
+		"setup that is far too long": {
+			`{"type":"setup","callSid":"` + callSID + `","from":"+1","sessionId":"` + strings.Repeat("é", 300) + `"}`,
+			twilio.Setup{CallSID: callSID, From: "+1", SessionID: strings.Repeat("é", 32)},
+		},
+		"language that is far too long":   {`{"type":"prompt","voicePrompt":"Hi","lang":"` + strings.Repeat("e", 300) + `"}`, twilio.Prompt{Text: "Hi", Lang: strings.Repeat("e", 64), Last: true}},
 		"prompt":                          {`{"type":"prompt","voicePrompt":"Hi! Can you \u00e9?","lang":"en-US","last":true}`, twilio.Prompt{Text: "Hi! Can you é?", Lang: "en-US", Last: true}},
 		"partial prompt":                  {`{"type":"prompt","voicePrompt":"Hi","last":false}`, twilio.Prompt{Text: "Hi"}},
 		"partial prompt in words":         {`{"type":"prompt","voicePrompt":"Hi","last":"false"}`, twilio.Prompt{Text: "Hi"}},

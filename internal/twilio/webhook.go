@@ -23,7 +23,7 @@ const (
 // again at the fallback address.
 type VoiceRequest struct {
 	CallSID, AccountSID string
-	From                string // E.164, or "anonymous" and the like when withheld
+	From                string // E.164, or Withheld
 	To                  string
 	Status              string // "ringing" for an inbound call
 	Direction           string
@@ -43,7 +43,7 @@ func ParseVoiceRequest(form url.Values) (VoiceRequest, error) {
 	v := VoiceRequest{
 		CallSID:       f.sid("CallSid", "CA"),
 		AccountSID:    f.sid("AccountSid", "AC"),
-		From:          f.text("From", maxAddress),
+		From:          caller(f.text("From", maxAddress)),
 		To:            f.required("To", maxAddress),
 		Status:        f.text("CallStatus", maxWord),
 		Direction:     f.text("Direction", maxWord),
@@ -53,11 +53,26 @@ func ParseVoiceRequest(form url.Values) (VoiceRequest, error) {
 		ErrorCode:     f.number("ErrorCode"),
 		ErrorURL:      f.text("ErrorUrl", maxText),
 	}
-	// Some carriers withhold the number by sending none.
-	if v.From == "" {
-		v.From = "anonymous"
-	}
 	return v, f.failed("voice request")
+}
+
+// Withheld is the caller of every call whose number is not told.
+const Withheld = "anonymous"
+
+// withheld is what carriers and Twilio send in place of a number that is not
+// told: a word, or what it is on a keypad.
+var withheld = map[string]bool{
+	"": true, "anonymous": true, "restricted": true, "blocked": true, "unknown": true, "unavailable": true, "private": true,
+	"266696687": true, "7378742833": true, "2562533": true, "8656696": true, "86282452253": true, "7748283": true,
+	"7378742883": true, "8566696": true, // Twilio's own spelling of restricted and unknown
+}
+
+// caller is who a call is from, in one way for all that do not tell.
+func caller(from string) string {
+	if withheld[strings.TrimPrefix(strings.ToLower(strings.TrimSpace(from)), "+")] {
+		return Withheld
+	}
+	return from
 }
 
 // RelayAction asks what to do next with a call whose ConversationRelay session

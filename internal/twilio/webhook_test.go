@@ -89,6 +89,12 @@ func TestFormsAreRead(t *testing.T) {
 		"call without a number": {voice, form("CallSid", callSID, "AccountSid", accountSID, "To", to), twilio.VoiceRequest{
 			CallSID: callSID, AccountSID: accountSID, From: "anonymous", To: to,
 		}},
+		"call whose number is withheld": {voice, form("CallSid", callSID, "AccountSid", accountSID, "From", "Restricted", "To", to), twilio.VoiceRequest{
+			CallSID: callSID, AccountSID: accountSID, From: twilio.Withheld, To: to,
+		}},
+		"call whose number is withheld, as on a keypad": {voice, form("CallSid", callSID, "AccountSid", accountSID, "From", "+7378742883", "To", to), twilio.VoiceRequest{
+			CallSID: callSID, AccountSID: accountSID, From: twilio.Withheld, To: to,
+		}},
 		"call at the fallback address": {
 			voice, form("CallSid", callSID, "AccountSid", accountSID, "From", "sip:a@b.example", "To", to, "ErrorCode", "11200", "ErrorUrl", "https://h.example/twilio/voice"),
 			twilio.VoiceRequest{CallSID: callSID, AccountSID: accountSID, From: "sip:a@b.example", To: to, ErrorCode: 11200, ErrorURL: "https://h.example/twilio/voice"},
