@@ -33,9 +33,10 @@ type worker struct {
 	serving   context.Context // ends when the process is asked to stop
 	settle    time.Duration   // see endOrphan
 
-	mu    sync.Mutex
-	calls map[key]*call
-	busy  sync.WaitGroup // calls being run
+	mu       sync.Mutex
+	calls    map[key]*call
+	expected map[key]func() // calls whose first socket is about to open
+	busy     sync.WaitGroup // calls being run or about to
 }
 
 // key is a call among the live ones: its id is Twilio's word, and a caller of
@@ -205,6 +206,22 @@ func (w *worker) endOrphan(t events.Tenant, id string, m events.Control) error {
 		return w.endFromLog(ctx, t, id, m)
 	}
 	return errors.New("its owner is alive")
+}
+
+// expect keeps the process until the call that Twilio has just been told to
+// connect has connected, as it does within a moment.
+func (w *worker) expect(k key) {
+	ctx, connected := context.WithTimeout(w.life, connectWait)
+	w.mu.Lock()
+	w.expected[k] = connected
+	w.mu.Unlock()
+	w.busy.Go(func() {
+		<-ctx.Done()
+		connected()
+		w.mu.Lock()
+		delete(w.expected, k)
+		w.mu.Unlock()
+	})
 }
 
 func (w *worker) own(t events.Tenant, id string) *call {

@@ -19,6 +19,7 @@ import (
 
 const (
 	setupWait    = 10 * time.Second
+	connectWait  = 3 * time.Second // from TwiML to socket; Twilio takes well under one
 	writeTimeout = 5 * time.Second
 	maxBadFrames = 10 // in a row; as Twilio does with ours
 )

@@ -66,6 +66,9 @@ func (w *worker) start(c *call) (*call, error) {
 	}
 	w.calls[c.key()] = c
 	w.busy.Add(1)
+	if connected := w.expected[c.key()]; connected != nil {
+		connected()
+	}
 	w.mu.Unlock()
 	owned, err := w.bus.OwnCall(c.tenant, c.id)
 	if err != nil {

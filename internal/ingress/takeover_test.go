@@ -36,7 +36,7 @@ func ingress(t *testing.T, b *bus.Bus, name string) *worker {
 	})
 	return &worker{
 		log: zap.NewNop(), bus: b, outbox: out, settings: settings.NewDirectory(zap.NewNop()), instance: name,
-		metrics: newMetrics(prometheus.NewRegistry()), life: t.Context(), serving: t.Context(), settle: 50 * time.Millisecond, calls: map[key]*call{},
+		metrics: newMetrics(prometheus.NewRegistry()), life: t.Context(), serving: t.Context(), settle: 50 * time.Millisecond, calls: map[key]*call{}, expected: map[key]func(){},
 	}
 }
 

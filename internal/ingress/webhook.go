@@ -120,6 +120,7 @@ func (w *worker) voice(rw http.ResponseWriter, r *http.Request, form url.Values)
 // is what became of a transfer before it.
 func (w *worker) connect(s events.Settings, call string, began time.Time, greeting, dialled string, nth int) []byte {
 	ws := "ws" + strings.TrimPrefix(w.publicURL, "http")
+	w.expect(key{s.Tenant, call})
 	params := map[string]string{
 		paramPass:     w.pass.issue(s.Tenant, call, began, nth),
 		paramGreeting: clip(greeting, maxGreetingParam),

@@ -308,3 +308,28 @@ func TestRecordingsAndTextsAreStated(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// Between the webhook and the socket nobody runs the call yet: a process that
+// is asked to stop waits for it to connect.
+func TestACallAboutToConnectIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	w, h := edge(t, testenv.Bus(t), nil)
+	post(t, h, "/twilio/voice", "CallStatus=ringing")
+	about := func() int {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.expected)
+	}
+	if about() != 1 {
+		t.Fatal("nobody waits")
+	}
+	c, err := w.start(resumed(w))
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the call is no longer about to connect", func() bool { return about() == 0 })
+	if !c.post(stopping{}) {
+		t.Fatal("the call is not run")
+	}
+	w.busy.Wait()
+}

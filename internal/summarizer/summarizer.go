@@ -32,6 +32,7 @@ const (
 	lease      = 20 * time.Second // kept up while the model is asked
 	modelTries = 6                // deliveries after which the tenant is told without a model
 	skew       = time.Minute
+	lateTools  = 2 * time.Second
 	standIn    = "simulated" // prefix of the stand-in's model name
 )
 
@@ -56,8 +57,8 @@ func Run(ctx context.Context, p *app.Platform) error {
 func newWorker(p *app.Platform, dir *settings.Directory, ask model) *worker {
 	return &worker{
 		log: p.Log.Named("summarizer"), settings: dir, model: ask, publish: p.Bus.Publish,
-		facts: func(ctx context.Context, e events.Event, f events.CallEnded) ([]events.Event, error) {
-			return p.Bus.ReadCall(ctx, e.Tenant, e.Call, bus.Span{First: f.FirstSeq, Since: f.StartedAt.Add(-skew), Last: e.Seq, Facts: f.Facts})
+		facts: func(ctx context.Context, e events.Event, f events.CallEnded, last uint64) ([]events.Event, error) {
+			return p.Bus.ReadCall(ctx, e.Tenant, e.Call, bus.Span{First: f.FirstSeq, Since: f.StartedAt.Add(-skew), Last: last, Facts: f.Facts})
 		},
 		claims: func(t events.Tenant) (claims, error) { return p.Store.For(t) },
 		name:   uuid.NewString(),
@@ -79,7 +80,7 @@ type worker struct {
 	settings *settings.Directory
 	model    model
 	publish  func(ctx context.Context, e events.Event) (uint64, error)
-	facts    func(ctx context.Context, e events.Event, f events.CallEnded) ([]events.Event, error)
+	facts    func(ctx context.Context, e events.Event, f events.CallEnded, last uint64) ([]events.Event, error)
 	claims   func(t events.Tenant) (claims, error)
 	name     string
 }
@@ -102,11 +103,10 @@ func (w *worker) callEnded(ctx context.Context, e events.Event, f events.CallEnd
 	if !ok {
 		return fmt.Errorf("summarize call %s: settings of its tenant are not known", e.Call)
 	}
-	facts, err := w.facts(ctx, e, f)
+	c, err := w.call(ctx, e, f)
 	if err != nil {
 		return fmt.Errorf("read call %s: %w", e.Call, err)
 	}
-	c := transcript(facts)
 	sum := events.CallSummarized{
 		Caller: f.From, StartedAt: f.StartedAt, EndedAt: f.EndedAt, Seconds: f.Seconds, Reason: f.Reason,
 		Topics: []string{}, Sentiment: "neutral", Resolution: "unknown", Findings: []events.Finding{}, Rejected: []events.Reject{},
@@ -125,11 +125,33 @@ func (w *worker) callEnded(ctx context.Context, e events.Event, f events.CallEnd
 	return nil
 }
 
+// call reads a call. Of one that ended before the caller's last turn was
+// answered it waits for the message that somebody may be taking at that moment.
+func (w *worker) call(ctx context.Context, e events.Event, f events.CallEnded) (call, error) {
+	facts, err := w.facts(ctx, e, f, e.Seq)
+	if err != nil {
+		return call{}, err
+	}
+	c := transcript(facts)
+	if c.answered == f.Turns {
+		return c, nil
+	}
+	select {
+	case <-ctx.Done():
+		return call{}, ctx.Err()
+	case <-time.After(min(lateTools, time.Until(f.EndedAt.Add(lateTools)))):
+	}
+	const now = 0
+	facts, err = w.facts(ctx, e, f, now)
+	return transcript(facts), err
+}
+
 // call is what was said in a call.
 type call struct {
 	turns    []profile.Turn
 	messages []events.Message
 	heard    int // utterances of the caller
+	answered int // newest of them that was
 }
 
 func transcript(facts []events.Event) call {
@@ -149,6 +171,7 @@ func transcript(facts []events.Event) call {
 			c.heard++
 			c.turns = append(c.turns, profile.Turn{Turn: f.Turn, Role: events.RoleCaller, Text: f.Text})
 		case events.TurnSpoken:
+			c.answered = max(c.answered, f.Turn)
 			if f.Turn > 0 {
 				c.turns = append(c.turns, profile.Turn{Turn: f.Turn, Role: events.RoleAgent, Text: f.Text})
 			}

@@ -307,11 +307,11 @@ func TestOneQuestionWhateverElseFails(t *testing.T) {
 		},
 		"reading the call": func(w *worker, once func() error) {
 			facts := w.facts
-			w.facts = func(ctx context.Context, e events.Event, f events.CallEnded) ([]events.Event, error) {
+			w.facts = func(ctx context.Context, e events.Event, f events.CallEnded, last uint64) ([]events.Event, error) {
 				if err := once(); err != nil {
 					return nil, err
 				}
-				return facts(ctx, e, f)
+				return facts(ctx, e, f, last)
 			}
 		},
 		"claiming": func(w *worker, once func() error) {
@@ -491,5 +491,19 @@ func TestWhateverTheModelSaysIsPublished(t *testing.T) {
 				t.Errorf("asked %d times: %.2000s", m.asked.Load(), fmt.Sprintf("%+v", sum))
 			}
 		})
+	}
+}
+
+// Who hangs up the moment a message has been said has left it all the same.
+func TestAMessageTakenAsTheCallEndsIsTold(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, testenv.Postgres(t))
+	first := o.publish(o.fact("CA1", 1, events.CallReceived{From: "+12065550199", To: o.set.Numbers[0]}))
+	o.publish(o.fact("CA1", 2, events.TurnHeard{Turn: 1, Text: "Please tell Paula that I called."}))
+	e := o.end("CA1", 3, first, 1)
+	o.publish(o.fact("CA1", 4, events.MessageTaken{Turn: 1, For: "Paula", Text: "I called."}))
+	c, err := newWorker(o.Platform, o.dir, (&says{}).ask).call(t.Context(), e, ended(e))
+	if err != nil || len(c.messages) != 1 || c.heard != 1 {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
