@@ -38,10 +38,10 @@ func (c *clocked) ClaimText(ctx context.Context, m, to, by string, again time.Du
 	return c.world.ClaimText(ctx, m, to, by, again)
 }
 
-func (c *clocked) Find(ctx context.Context, from, to, body string, since time.Time) (twilio.Sent, bool, error) {
+func (c *clocked) Find(ctx context.Context, from, to, body string, since time.Time, others []string) (twilio.Sent, bool, error) {
 	c.lookedIn = append(c.lookedIn, from)
 	c.now = c.now.Add(c.lookFor)
-	return c.world.Find(ctx, from, to, body, since)
+	return c.world.Find(ctx, from, to, body, since, others)
 }
 
 func (c *clocked) worker(numbers ...string) *worker {
@@ -115,6 +115,22 @@ func TestATextIsFoundFromWhicheverNumberItWentOut(t *testing.T) {
 		if s, ok := c.facts[k].(events.SMSSent); ok && s.From != "+12065550110" {
 			t.Errorf("stated as sent from %s", s.From)
 		}
+	}
+}
+
+// A caller may ask for the same words twice: the first is not the second.
+func TestTheSameWordsAreTwoTexts(t *testing.T) {
+	t.Parallel()
+	c := newClocked()
+	e, f := asked()
+	c.sentTexts, c.others = []twilio.Message{{From: "+12065550110", To: f.To, Body: f.Body}}, []string{"SM1"}
+	c.sendErr = &twilio.Error{Kind: twilio.Ambiguous} // and nothing was sent
+	if err := c.worker("+12065550110").smsRequested(t.Context(), e, f); err == nil {
+		t.Fatal("sent")
+	}
+	c.sendErr, c.now = nil, c.now.Add(settleAfter+time.Second)
+	if err := c.worker("+12065550110").smsRequested(t.Context(), e, f); err != nil || len(c.sentTexts) != 2 || c.sid != "SM2" {
+		t.Errorf("sent %d, recorded %q, %v", len(c.sentTexts), c.sid, err)
 	}
 }
 

@@ -80,12 +80,13 @@ type rows interface {
 	UnclaimText(ctx context.Context, message, by string) error
 	TextSent(ctx context.Context, message, sid string) error
 	TextFailed(ctx context.Context, message, code string) error
+	OtherTexts(ctx context.Context, message, recipient string) (sids []string, err error)
 	OptedOut(ctx context.Context, number string) (bool, error)
 }
 
 type sender interface {
 	Send(ctx context.Context, m twilio.Message) (twilio.Sent, error)
-	Find(ctx context.Context, from, to, body string, since time.Time) (twilio.Sent, bool, error)
+	Find(ctx context.Context, from, to, body string, since time.Time, others []string) (twilio.Sent, bool, error)
 }
 
 type worker struct {
@@ -196,7 +197,7 @@ func (w *worker) smsRequested(ctx context.Context, e events.Event, f events.SMSR
 	}
 	if claim.Attempts > 1 {
 		// Somebody began before. It may have gone out.
-		from, sid, err := w.find(ctx, s, f, claim.First.Add(-clockSlack))
+		from, sid, err := w.find(ctx, s, f, claim.First.Add(-clockSlack), t)
 		if err != nil {
 			return fmt.Errorf("look for text: %w", err)
 		}
@@ -214,10 +215,14 @@ func (w *worker) smsRequested(ctx context.Context, e events.Event, f events.SMSR
 }
 
 // find looks for a text that may have gone out, from whichever of the tenant's
-// numbers was the first one then.
-func (w *worker) find(ctx context.Context, s events.Settings, f events.SMSRequested, since time.Time) (from, sid string, err error) {
+// numbers was the first one then. Others may say the same to the same person.
+func (w *worker) find(ctx context.Context, s events.Settings, f events.SMSRequested, since time.Time, t rows) (from, sid string, err error) {
+	others, err := t.OtherTexts(ctx, f.Message, f.To)
+	if err != nil {
+		return "", "", err
+	}
 	for _, from := range s.Numbers {
-		had, found, err := w.twilio.Find(ctx, from, f.To, f.Body, since)
+		had, found, err := w.twilio.Find(ctx, from, f.To, f.Body, since, others)
 		if err != nil {
 			return "", "", err
 		}

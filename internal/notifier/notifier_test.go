@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ type world struct {
 	facts       []events.Fact
 	sendErr     error
 	lostAnswer  bool // Twilio sends, and its answer is lost
+	others      []string
 }
 
 // at counts a step and dies there when it is its turn: even steps before the
@@ -74,6 +76,10 @@ func (w *world) TextFailed(context.Context, string, string) error {
 	return w.at(func() { w.state = "failed" })
 }
 
+func (w *world) OtherTexts(context.Context, string, string) ([]string, error) {
+	return w.others, nil
+}
+
 func (w *world) OptedOut(context.Context, string) (bool, error) {
 	return w.out, w.at(func() {})
 }
@@ -90,11 +96,11 @@ func (w *world) Send(_ context.Context, m twilio.Message) (s twilio.Sent, err er
 	return twilio.Sent{SID: fmt.Sprintf("SM%d", len(w.sentTexts))}, err
 }
 
-func (w *world) Find(_ context.Context, from, to, body string, _ time.Time) (s twilio.Sent, ok bool, err error) {
+func (w *world) Find(_ context.Context, from, to, body string, _ time.Time, others []string) (s twilio.Sent, ok bool, err error) {
 	err = w.at(func() {
 		for i, m := range w.sentTexts {
-			if m.From == from && m.To == to && m.Body == body {
-				s, ok = twilio.Sent{SID: fmt.Sprintf("SM%d", i+1)}, true
+			if sid := fmt.Sprintf("SM%d", i+1); m.From == from && m.To == to && m.Body == body && !slices.Contains(others, sid) {
+				s, ok = twilio.Sent{SID: sid}, true
 			}
 		}
 	})

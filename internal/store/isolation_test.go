@@ -441,6 +441,13 @@ func TestHandlesReachTheirOwnTenantOnly(t *testing.T) {
 			c, err := r.Texts(ctx, "CA1")
 			return show(len(c), err)
 		}, "1", "0", false},
+		"OtherTexts": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			if err := r.TextSent(ctx, "m1", "SM1"); err != nil && !errors.Is(err, store.ErrNotFound) {
+				return "", err
+			}
+			sids, err := r.OtherTexts(ctx, "m9", "+1")
+			return show(len(sids), err)
+		}, "1", "0", true},
 		"OptedOut": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			return show(r.OptedOut(ctx, optedOut.Number))
 		}, "true", "false", false},

@@ -120,6 +120,12 @@ func (t *Tenant) TextFailed(ctx context.Context, message, code string) error {
 		WHERE customer_id = $1 AND message_id = $2`, message, code)
 }
 
+// OtherTexts are Twilio's ids of the texts recipient was sent that are not
+// message.
+func (t *Tenant) OtherTexts(ctx context.Context, message, recipient string) (sids []string, err error) {
+	return many(ctx, t, pgx.RowTo[string], `SELECT sid FROM sms_outbox WHERE customer_id = $1 AND message_id <> $2 AND recipient = $3 AND sid <> ''`, message, recipient)
+}
+
 func (t *Tenant) settleText(ctx context.Context, sql, message, word string) error {
 	return t.begin(ctx, func(q tx) error {
 		n, err := q.exec(ctx, sql, message, word)

@@ -8,6 +8,7 @@ import (
 	"net/mail"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -114,12 +115,12 @@ func (c *Client) Send(ctx context.Context, m Message) (Sent, error) {
 }
 
 // Find looks for a text from from to to whose body is exactly body and which was
-// created at since, whole seconds, or later: the oldest such, if any. Every
-// error is an *Error.
+// created at since, whole seconds, or later: the oldest such that is none of the
+// SIDs in others, if any. Every error is an *Error.
 //
 // Twilio is not asked to filter by date, because the date it filters by is that
 // of sending, which a text still queued does not have.
-func (c *Client) Find(ctx context.Context, from, to, body string, since time.Time) (Sent, bool, error) {
+func (c *Client) Find(ctx context.Context, from, to, body string, since time.Time, others []string) (Sent, bool, error) {
 	const (
 		pageSize = 100
 		maxPages = 100
@@ -143,7 +144,7 @@ func (c *Client) Find(ctx context.Context, from, to, body string, since time.Tim
 				older++
 				continue
 			}
-			if m.Sid != nil && validMessageSID(*m.Sid) && m.Body != nil && sameBody(*m.Body, body) {
+			if m.Sid != nil && validMessageSID(*m.Sid) && !slices.Contains(others, *m.Sid) && m.Body != nil && sameBody(*m.Body, body) {
 				found, ok = sentFrom(m), true
 			}
 		}

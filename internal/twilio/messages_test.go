@@ -439,6 +439,7 @@ func TestFind(t *testing.T) {
 		"same words long ago":       {append([]listed{other(9, 0)}, ours(1, -time.Hour)), twilio.Sent{}, false, 1},
 		"stops at a page of old":    {append([]listed{other(9, 1), other(8, 1)}, append(older, ours(7, 1))...), twilio.Sent{}, false, 2},
 		"reads on after a few old":  {[]listed{other(9, 1), other(8, -1e12), ours(7, 1)}, twilio.Sent{SID: sid(7), Status: "delivered"}, true, 2},
+		"another text of ours":      {[]listed{ours(8, time.Second), ours(77, time.Second)}, twilio.Sent{SID: sid(8), Status: "delivered"}, true, 1},
 		"no date":                   {[]listed{undated}, twilio.Sent{SID: sid(1), Status: "delivered"}, true, 1},
 		"trial account":             {[]listed{trial}, twilio.Sent{SID: sid(1), Status: "delivered"}, true, 1},
 		"sent and failed":           {[]listed{failed}, twilio.Sent{SID: sid(1), Status: "failed", ErrorCode: 30006}, true, 1},
@@ -448,7 +449,7 @@ func TestFind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pages := 0
-			got, found, err := client(t, list(t, tt.texts, &pages)).Find(t.Context(), business, staff, secret, since)
+			got, found, err := client(t, list(t, tt.texts, &pages)).Find(t.Context(), business, staff, secret, since, []string{sid(77)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -487,7 +488,7 @@ func TestFindDoubts(t *testing.T) {
 				asked++
 				answer(w, tt.status, tt.body)
 			})
-			_, found, err := c.Find(t.Context(), business, staff, secret, time.Now())
+			_, found, err := c.Find(t.Context(), business, staff, secret, time.Now(), nil)
 			if err == nil || found {
 				t.Fatalf("found %v without an error", found)
 			}
