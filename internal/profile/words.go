@@ -1,0 +1,375 @@
+package profile
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// word is one word of an utterance, or the letters or digits of one: "250k"
+// is two.
+type word struct {
+	text     string // in small letters
+	from, to int    // its place in the utterance's low
+	capital  bool
+	glued    bool // nothing stands before it
+	suffix   bool // an apostrophe does: the s of "driver's"
+	pause    bool // a comma, colon or dash does, or the end of a sentence
+	stop     byte // the sign that ended the sentence before it; 0: none
+}
+
+// utterance is a text taken apart.
+type utterance struct {
+	low   string // in small letters
+	words []word
+	end   byte // the sign that ends it; 0: none
+	cased bool // it has capitals, so that a name without one is none
+}
+
+// hear takes a text apart.
+func hear(text string) utterance {
+	u := utterance{words: make([]word, 0, len(text)/5+1)}
+	low := make([]byte, 0, len(text))
+	last, gapAt := rune(0), 0 // the rune before, where it is part of a word; where the gap began
+	for _, r := range text {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) {
+			if last != 0 {
+				last, gapAt = 0, len(low)
+			}
+			low = utf8.AppendRune(low, r)
+			continue
+		}
+		if last == 0 || unicode.IsDigit(last) != unicode.IsDigit(r) && !unicode.IsMark(r) {
+			w := word{from: len(low), capital: unicode.IsUpper(r), glued: last != 0}
+			if last == 0 {
+				gap := string(low[gapAt:])
+				w.pause, w.stop = signs(gap, u.words)
+				w.suffix = len(u.words) > 0 && (gap == "'" || gap == "’")
+			}
+			u.words = append(u.words, w)
+		}
+		low = utf8.AppendRune(low, unicode.ToLower(r))
+		u.words[len(u.words)-1].to = len(low)
+		last = r
+	}
+	u.low = string(low)
+	for i := range u.words {
+		w := &u.words[i]
+		w.text = u.low[w.from:w.to]
+		u.cased = u.cased || w.capital && w.text != "i"
+	}
+	for i := range u.words { // "Mr. Lee" is one sentence
+		if w := &u.words[i]; w.stop == '.' && titles[u.words[i-1].text] {
+			w.pause, w.stop = false, 0
+		}
+	}
+	if last == 0 && len(u.words) > 0 {
+		_, u.end = signs(u.low[gapAt:]+" ", u.words)
+	}
+	return u
+}
+
+// signs are what the gap after words means.
+func signs(gap string, before []word) (pause bool, stop byte) {
+	if len(before) == 0 || gap == " " {
+		return false, 0
+	}
+	if i := strings.IndexAny(gap, "?!;\n"); i >= 0 {
+		return true, gap[i]
+	}
+	if strings.Contains(gap, ". ") {
+		return true, '.'
+	}
+	return strings.ContainsAny(gap, ",:—–()\"…") || strings.Contains(gap, " -") || strings.Contains(gap, ".."), 0
+}
+
+// find is where the words stand in u, from word number at on; -1: nowhere.
+func (u *utterance) find(words []word, at int) int {
+	for ; len(words) > 0 && at+len(words) <= len(u.words); at++ {
+		if u.has(words, at) {
+			return at
+		}
+	}
+	return -1
+}
+
+// has reports whether the words stand at that place, none of them half a word.
+func (u *utterance) has(words []word, at int) bool {
+	end := at + len(words)
+	if end > len(u.words) || u.words[at].glued || end < len(u.words) && u.words[end].glued {
+		return false
+	}
+	for i, w := range words {
+		if u.words[at+i].text != w.text {
+			return false
+		}
+	}
+	return true
+}
+
+// says is where one of the phrases stands in u between two words, in any form
+// of its words; from is -1 where none does. The last one counts.
+func (u *utterance) says(cues []phrase, from, to int) (int, int) {
+	for at := min(to, len(u.words)) - 1; at >= from; at-- {
+		for _, c := range cues {
+			if at+len(c) <= to && u.means(c, at) {
+				return at, at + len(c)
+			}
+		}
+	}
+	return -1, -1
+}
+
+func (u *utterance) means(c phrase, at int) bool {
+	if at+len(c) > len(u.words) {
+		return false
+	}
+	for i, w := range c {
+		if stem(u.words[at+i].text) != w {
+			return false
+		}
+	}
+	return len(c) > 0
+}
+
+// sentence is where the sentence of a word begins, and where it ends.
+func (u *utterance) sentence(at int) (from, to int) {
+	at = min(at, len(u.words)-1)
+	for from = at; from > 0 && u.words[from].stop == 0; {
+		from--
+	}
+	for to = at + 1; to < len(u.words) && u.words[to].stop == 0; {
+		to++
+	}
+	return max(from, 0), to
+}
+
+// sign is what ends the sentence that ends before word number to.
+func (u *utterance) sign(to int) byte {
+	if to < len(u.words) {
+		return u.words[to].stop
+	}
+	return u.end
+}
+
+// word is the text of a word, or nothing where there is none.
+func (u *utterance) word(at int) string {
+	if at < 0 || at >= len(u.words) {
+		return ""
+	}
+	return u.words[at].text
+}
+
+// all reports whether every word between two is one of the set.
+func (u *utterance) all(in set, from, to int) bool {
+	for ; from < to; from++ {
+		if !in[u.words[from].text] {
+			return false
+		}
+	}
+	return true
+}
+
+// owner is whom the words before a word speak of: the person named nearest to
+// its left, in its sentence or, far, in one before it.
+func (u *utterance) owner(at int) (who person, by int, far bool) {
+	for by = at - 1; by >= 0; by-- {
+		far = far || u.words[by+1].stop != 0
+		if who = u.person(by); who != nobody {
+			return who, by, far
+		}
+	}
+	return nobody, -1, far
+}
+
+// person is who a word names, seen among its neighbours.
+func (u *utterance) person(at int) person {
+	w := u.words[at]
+	next := u.word(at + 1)
+	who := people[w.text]
+	switch {
+	case w.text == "you" && saying[next], (w.text == "other" || w.text == "another") && otherThan[next] && !ownWord(u.word(at-1)):
+		return another
+	case w.text == "by" && passive[strings.TrimSuffix(u.word(at-1), "ed")] || w.text == "by" && strings.HasSuffix(u.word(at-1), "ed"):
+		switch next {
+		case "a", "an", "the", "another", "some":
+			return another
+		}
+	case w.suffix && w.text == "s" && u.words[at-1].capital && !empty[u.words[at-1].text] && !notNames[u.words[at-1].text] && u.words[at-1].text != "name":
+		return another // "Peter's"
+	case who == self && u.reported(at):
+		return another
+	case who == self, who == nobody:
+		return who
+	case next == "and" && who != another && people[u.word(at+2)] == nobody && !u.capitalAt(at+2):
+		return nobody // "two kids and a Honda": the Honda is not the kids'
+	case (who == spouse || who == child) && !u.ownRelation(at):
+		return another
+	}
+	return who
+}
+
+func (u *utterance) capitalAt(at int) bool {
+	return at >= 0 && at < len(u.words) && u.words[at].capital
+}
+
+func ownWord(w string) bool { return w == "my" || w == "our" }
+
+// ownRelation reports whether the wife or son spoken of is the caller's.
+func (u *utterance) ownRelation(at int) bool {
+	for i := at - 1; i >= max(0, at-4) && u.words[i+1].stop == 0; i-- {
+		w := u.words[i]
+		switch {
+		case w.suffix && w.text == "s", foreign[w.text]:
+			return false
+		case people[w.text] == self:
+			return true
+		}
+	}
+	return true
+}
+
+// reported reports whether the caller repeats somebody else's "I" or "my".
+func (u *utterance) reported(at int) bool {
+	for i := at - 1; i >= max(0, at-4) && u.words[i+1].stop == 0; i-- {
+		if saying[u.words[i].text] {
+			for j := i - 1; j >= 0 && u.words[j+1].stop == 0; j-- {
+				if w := u.words[j].text; w == "you" || people[w] != nobody {
+					return people[w] != self
+				}
+			}
+			return false
+		}
+		if !between2[u.words[i].text] {
+			return false
+		}
+	}
+	return false
+}
+
+// denied reports whether the words from one to another are denied, or with
+// maybe given, only supposed: by a "not" before them in their clause, or by
+// an "is not" or a "no" after them.
+func (u *utterance) denied(from, to int, maybe bool) bool {
+	for i := from - 1; i >= 0 && !u.words[i+1].pause; i-- {
+		w := u.words[i].text
+		switch {
+		case u.negates(i), maybe && conditions[w]:
+			return true
+		case w == "used" && u.word(i+1) == "to" && u.word(i-1) != "am" && u.word(i-1) != "m":
+			return true
+		case w == "but", subjects[w] && !complements[u.word(i-1)], ownWord(w) && u.word(i-1) == "and":
+			return false
+		}
+	}
+	if to >= len(u.words) {
+		return false
+	}
+	after := u.words[to]
+	if after.stop == '?' && noes[after.text] {
+		return true
+	}
+	return !after.pause && auxiliaries[after.text] && (u.word(to+1) == "not" || to+1 < len(u.words) && u.words[to+1].suffix && u.words[to+1].text == "t")
+}
+
+func (u *utterance) negates(at int) bool {
+	w, next := u.words[at], u.word(at+1)
+	switch {
+	case w.suffix && w.text == "t":
+		return true
+	case !negators[w.text]:
+		return false
+	case w.text == "no":
+		return !afterReplyNo[next] && (at+1 >= len(u.words) || !u.words[at+1].pause)
+	case w.text == "not":
+		return next != "only" && next != "just"
+	}
+	return true
+}
+
+// takenBack reports whether a correction follows the word before to: "48, no,
+// sorry, 45". fits says whether a word may be what replaces it.
+func (u *utterance) takenBack(to int, fits func(word) bool) (by int, ok bool) {
+	marked := false
+	for i := to; i < len(u.words) && i < to+9; i++ {
+		switch w := u.words[i]; {
+		case w.text == "no" || w.text == "sorry" || w.text == "actually" || w.text == "rather" || w.text == "correction" ||
+			w.text == "wait" || w.text == "make" || w.text == "mean" || w.text == "meant":
+			marked = true
+		case marked && fits(w):
+			return i, true
+		case !fillers[w.text] && !correcting[w.text]:
+			return 0, false
+		}
+	}
+	return 0, false
+}
+
+var correcting = setOf("i it is s my our the that name names should be last first a about to")
+
+// asks reports whether the clause of a word asks if something is so.
+func (u *utterance) asks(at int) bool {
+	from := at
+	for from > 0 && !u.words[from].pause {
+		from--
+	}
+	for from < at && (opening[u.words[from].text] && !auxiliaries[u.words[from].text] || u.words[from].text == "but") {
+		from++
+	}
+	first := u.words[from].text
+	if !auxiliaries[first] || from == at {
+		return false
+	}
+	next := u.word(from + 1)
+	if next == "t" {
+		next = u.word(from + 2)
+	}
+	return subjects[next] || ownWord(next) || next == "the" || next == "that" || next == "there"
+}
+
+// run is a number or a word said in single digits and letters, in full, that
+// begins at a word: "P X four double seven". end is at where none does.
+func (u *utterance) run(at int) (text string, end int) {
+	var b strings.Builder
+	times := 1
+	for end = at; end < len(u.words); end++ {
+		w := u.words[end]
+		if end > at && (w.stop != 0 || w.suffix) {
+			break
+		}
+		piece, ok := single(w)
+		if !ok {
+			if n := repeats[w.text]; n > 0 && end+1 < len(u.words) {
+				if _, ok := single(u.words[end+1]); ok {
+					times = n
+					continue
+				}
+			}
+			break
+		}
+		for range times {
+			b.WriteString(piece)
+		}
+		times = 1
+	}
+	return b.String(), end
+}
+
+var repeats = map[string]int{"double": 2, "triple": 3}
+
+// single is what a word adds to a run.
+func single(w word) (string, bool) {
+	if w.suffix {
+		return "", false
+	}
+	if n, ok := small[w.text]; ok && n < 10 {
+		return string(rune('0' + n)), true
+	}
+	if w.text == "oh" {
+		return "0", true
+	}
+	if w.text[0] >= '0' && w.text[0] <= '9' || utf8.RuneCountInString(w.text) == 1 {
+		return w.text, true
+	}
+	return "", false
+}
