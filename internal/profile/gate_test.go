@@ -8,17 +8,29 @@ import (
 )
 
 var templateFields = []events.Field{
-	{Path: "personal.name", Type: "text"}, {Path: "personal.phone", Type: "phone"},
-	{Path: "personal.email", Type: "email"}, {Path: "personal.address", Type: "text"}, {Path: "personal.birth_date", Type: "date"},
-	{Path: "policies.auto_1.year", Type: "int"}, {Path: "policies.auto_1.make", Type: "text"},
-	{Path: "policies.auto_1.model", Type: "text"}, {Path: "policies.auto_1.vin", Type: "text"},
-	{Path: "policies.home.coverage_amount", Type: "number"}, {Path: "policies.life.beneficiary", Type: "text"},
-	{Path: "family.spouse_name", Type: "text"}, {Path: "family.children", Type: "array[text]"}, {Path: "family.birthdays", Type: "array[date]"},
+	{Path: "personal.name", Type: "text"},
+	{Path: "personal.phone", Type: "phone"},
+	{Path: "personal.email", Type: "email"},
+	{Path: "personal.address", Type: "text"},
+	{Path: "personal.birth_date", Type: "date"},
+	{Path: "policies.auto_1.year", Type: "int"},
+	{Path: "policies.auto_1.make", Type: "text"},
+	{Path: "policies.auto_1.model", Type: "text"},
+	{Path: "policies.auto_1.vin", Type: "text"},
+	{Path: "policies.home.coverage_amount", Type: "number"},
+	{Path: "policies.life.beneficiary", Type: "text"},
+	{Path: "family.spouse_name", Type: "text"},
+	{Path: "family.children", Type: "array[text]"},
+	{Path: "family.birthdays", Type: "array[date]"},
 	{Path: "status.buyer_or_seller", Type: "enum", Values: []string{"buyer", "seller", "both"}},
 	{Path: "properties.property_1.status", Type: "enum[active,sold,pending]"},
-	{Path: "properties.property_1.bedrooms", Type: "int"}, {Path: "properties.property_1.bathrooms", Type: "float"},
-	{Path: "properties.property_1.asking_price", Type: "number"}, {Path: "properties.property_1.address", Type: "text"},
-	{Path: "financing.pre_approved", Type: "boolean"}, {Path: "financing.max_budget", Type: "number"}, {Path: "financing.down_payment", Type: "number"},
+	{Path: "properties.property_1.bedrooms", Type: "int"},
+	{Path: "properties.property_1.bathrooms", Type: "float"},
+	{Path: "properties.property_1.asking_price", Type: "number"},
+	{Path: "properties.property_1.address", Type: "text"},
+	{Path: "financing.pre_approved", Type: "boolean"},
+	{Path: "financing.max_budget", Type: "number"},
+	{Path: "financing.down_payment", Type: "number"},
 	{Path: "search.areas", Type: "array[text]"}, // has no cues of its own: its name is one
 }
 
