@@ -98,13 +98,9 @@ func beforeIn(text string, at int, ends string) string {
 }
 
 // isOthers reports whether the person spoken of last before at is not the
-// caller, or "I" is not the caller's word.
+// caller.
 func isOthers(text string, at int) bool {
-	before := beforeIn(text, at, ".!?;")
-	if reportForm.MatchString(before) {
-		return true
-	}
-	all := personWord.FindAllStringSubmatch(before, -1)
+	all := personWord.FindAllStringSubmatch(beforeIn(text, at, ".!?;"), -1)
 	return len(all) > 0 && all[len(all)-1][1] == ""
 }
 
@@ -196,7 +192,7 @@ func nameIn(text string, asked bool) (out []found) {
 // introduces reports whether the words from one to another introduce the caller.
 func introduces(text string, from, to int, asked bool) bool {
 	switch intro := strings.ToLower(text[from:to]); intro[:2] {
-	case "my", "i ", "i'":
+	case "my", "i ", "i'": // the caller's own words, or another's that he repeats
 		return !reportForm.MatchString(text[:from])
 	case "it": // may be anything that was asked
 		return (asked || from <= 12) && !isOthers(text, from)

@@ -15,7 +15,7 @@ func findingsOf(t *testing.T, turns []document) findingsDocument {
 	t.Helper()
 	fields := []document{}
 	for _, f := range strings.Fields(`personal.name personal.phone personal.email personal.address policies.auto_1.year policies.auto_1.make
-		policies.auto_1.model family.spouse_name status.buyer_or_seller financing.pre_approved financing.max_budget properties.property_1.bedrooms`) {
+		policies.auto_1.model family.spouse_name status.buyer_or_seller financing.pre_approved financing.max_budget policies.auto_2.model properties.property_1.bedrooms`) {
 		fields = append(fields, document{"path": f, "type": "text"})
 	}
 	raw, err := json.Marshal(document{"agent": "Mia", "fields": fields, "turns": turns})
@@ -118,6 +118,7 @@ func TestTakesNoOtherNameForTheCallers(t *testing.T) {
 			{"", "This is Bank of America."},
 			{yourName, "Honda Civic."},
 			{yourName, "Oh My God."},
+			{"", "As to the place, it's North Bay."}, // "it" may be anything
 		},
 	} {
 		t.Run(rule, func(t *testing.T) {
@@ -128,6 +129,17 @@ func TestTakesNoOtherNameForTheCallers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTheSameCarIsNoSecondOne(t *testing.T) {
+	d := findingsOf(t, []document{
+		{"turn": 1, "role": "caller", "text": "I drive a 2020 Honda Civic."},
+		{"turn": 2, "role": "caller", "text": "My Honda Civic is scratched."},
+		{"turn": 3, "role": "caller", "text": "I have a Honda Accord too."},
+	})
+	if first, second := lastValue(d, "policies.auto_1.model"), lastValue(d, "policies.auto_2.model"); first != "Civic" || second != "Accord" {
+		t.Errorf("cars are %q and %q", first, second)
 	}
 }
 
@@ -145,7 +157,7 @@ func TestFactsOfOthersAreNotTheCallers(t *testing.T) {
 		{"policies.auto_1.make", "My friend Toyota Bob saw it.", "My old Toyota is gone."},
 		{"status.buyer_or_seller", "I am not looking to buy.", "I am looking to buy."},
 		{"financing.pre_approved", "My sister is pre-approved.", "I'm not sure about the garden, but I am pre-approved."},
-		{"financing.max_budget", "Her budget is 300 thousand.", "I want no garden and my budget is 300 thousand."},
+		{"financing.max_budget", "Her budget is 300 thousand.", "I do not want a garden and my budget is 300 thousand."},
 		{"properties.property_1.bedrooms", "My neighbor has three bedrooms.", "My neighbor has three bedrooms. I need three bedrooms."},
 	} {
 		t.Run(c.others, func(t *testing.T) {
