@@ -19,7 +19,7 @@ func (g *gate) backed(f events.Field, value, subject string, p place) bool {
 		said, ok := g.affirms(p, r)
 		return ok && said == (value == "true")
 	case f.Type == "enum", strings.HasPrefix(f.Type, "enum["):
-		said, ok := g.affirms(p, rule{meaningOf(value), r.whose})
+		said, ok := g.affirms(p, rule{cues: meaningOf(value)})
 		return ok && said
 	case f.Type == "int", f.Type == "number", f.Type == "float":
 		return g.numberBacked(r, value, p)
@@ -33,15 +33,20 @@ func (g *gate) backed(f events.Field, value, subject string, p place) bool {
 		return g.nameBacked(r, value, p)
 	case group == "family":
 		return g.kinBacked(r, value, p)
-	case group == "memory" && !identified(f.Path):
+	case strings.HasSuffix(f.Path, "number"), strings.HasSuffix(f.Path, ".vin"):
+		id := strings.ReplaceAll(fold(value), " ", "")
+		return g.textBacked(r, subject, p, func(at int) int { return p.identifies(id, at) })
+	case group == "memory" && !r.verbatim:
 		return freeBacked(r, value, subject, p)
 	}
-	return g.textBacked(r, value, subject, p)
+	words := hear(value).words
+	return g.textBacked(r, subject, p, func(at int) int { return p.matches(words, at) })
 }
 
-// identified memories hold a name or a number, word for word.
-func identified(path string) bool {
-	return path == "memory.vehicle" || path == "memory.person" || strings.HasSuffix(path, "number")
+// holds reports whether the words from one to another, some of them quoted,
+// are said of whom the rule wants, and not denied.
+func (g *gate) holds(r rule, p place, at, end int) bool {
+	return p.quotes(at, end) && !p.denied(at, end, false) && g.owned(r, p, at, end)
 }
 
 // affirms reports what the caller says of what the cues name, the last word
@@ -108,71 +113,52 @@ func (g *gate) answers(p place, at int, cues []phrase, of person) bool {
 	return who == nobody || who == self || who == of
 }
 
-// owned reports whether what is said at a word is whose the rule wants it.
-func (g *gate) owned(r rule, p place, at, to int) bool {
+// owned reports whether what is said from a word on is whose the rule wants it.
+func (g *gate) owned(r rule, p place, at, end int) bool {
 	switch r.whose {
 	case anyones:
-		if len(r.cues) == 0 {
-			return true
-		}
-		from, end := p.sentence(at)
-		cue, _ := p.says(r.cues, from, end)
+		from, to := p.sentence(at)
+		cue, _ := p.says(r.cues, from, to)
 		_, _, asked := g.asked(p.turn, r.cues)
-		return cue >= 0 || asked
+		return len(r.cues) == 0 || cue >= 0 || asked
 	case mine:
 		return p.isMine(r.cues, at) || g.answers(p, at, r.cues, self)
-	case vehicle:
-		return p.driven(r.cues, at) || g.answers(p, at, r.cues, self) && !p.ofOthers(at) && !p.collides(to)
+	case driven:
+		return p.isDriven(r.cues, at) || g.answers(p, at, r.cues, self)
 	}
 	return !p.ofOthers(at)
 }
 
 // isMine reports whether "my number", "reach me" or the like leads to a word.
-// After "my" the thing must be named at once: "my lawyer" has another number.
+// After "my" the thing must be named at once: "my account" has another number.
 func (u *utterance) isMine(cues []phrase, at int) bool {
 	who, by, far := u.owner(at)
-	if who != self {
+	from, to := u.sentence(by)
+	switch {
+	case who != self:
 		return false
-	}
-	from, to := u.sentence(at)
-	if far {
-		if !u.all(opening, from, at) {
+	case far: // "Here's my number. It's …"
+		if from, _ = u.sentence(at); !u.all(opening, from, at) {
 			return false
 		}
-		from, to = u.sentence(by)
-	}
-	if ownWord(u.words[by].text) {
-		from, to = by+1, min(at, by+4)
+		from = by
+	case ownWord(u.word(by)):
+		from, to = by, min(at, by+4)
+	default:
+		to = at
 	}
 	cue, _ := u.says(cues, from, to)
-	return cue >= 0 || u.words[by].text == "mine"
+	return cue >= 0 || u.word(by) == "mine"
 }
 
-// driven reports whether "my" or "I drive a" stands right before a car.
-func (u *utterance) driven(cues []phrase, at int) bool {
-	for i := at - 1; i >= max(0, at-6) && u.words[i+1].stop == 0; i-- {
-		switch w := u.words[i].text; {
-		case ownWord(w):
-			return !u.reported(i)
-		case people[w] == another || people[w] == spouse || people[w] == child || apart[w] || collided[w]:
-			return false
-		default:
-			if who, _, far := u.owner(i + 1); who == self && !far && slices.ContainsFunc(cues, func(c phrase) bool { return u.means(c, i) }) {
-				return !u.collides(at)
-			}
-		}
+// isDriven reports whether "my" or "I drive a" leads straight to a car.
+func (u *utterance) isDriven(cues []phrase, at int) bool {
+	who, by, far := u.owner(at)
+	if who != self || far {
+		return false
 	}
-	return false
-}
-
-// collides reports whether what is named before a word goes on to hit somebody.
-func (u *utterance) collides(at int) bool {
-	for i := at; i < min(len(u.words), at+7) && u.words[i].stop == 0; i++ {
-		w := u.words[i].text
-		if w == "and" || w == "i" || w == "we" {
-			return false
-		}
-		if before := u.word(i - 1); collided[w] && before != "was" && before != "were" && before != "got" && before != "been" {
+	for i := at - 1; i >= max(by, at-6) && !apart[u.word(i)]; i-- {
+		if ownWord(u.word(i)) || slices.ContainsFunc(cues, func(c phrase) bool { return u.means(c, i) }) {
 			return true
 		}
 	}
@@ -214,99 +200,60 @@ func isNumber(w word) bool {
 	return ten || one || w.text[0] >= '0' && w.text[0] <= '9'
 }
 
-// numberBacked wants the number in the quote, or what it counts there. A year
-// may be said by its last two digits.
+// numberBacked wants the number in the quote, and next to it or in the agent's
+// question what it counts. A year may be said by its last two digits.
 func (g *gate) numberBacked(r rule, value string, p place) bool {
 	all := p.figures()
-	for i, f := range all {
-		same := decimal(f.n) == value
-		if r.whose == vehicle {
-			same = p.isYear(f, value)
+	return slices.ContainsFunc(all, func(f figure) bool {
+		if f.gone || p.ofOthers(f.from) {
+			return false
 		}
-		if !same || f.gone || p.denied(f.from, f.to, false) || !p.counted(r, all, f) || p.ofOthers(f.from) {
-			continue
+		if r.whose == driven {
+			return p.isYear(f, value) && g.holds(r, p, f.from, f.to)
 		}
-		switch {
-		case r.whose == vehicle && g.owned(r, p, f.from, f.to),
-			r.whose != vehicle && (len(r.cues) == 0 || nearest(p.utterance, r.cues, all, i)):
-			return true
-		case r.whose != vehicle && g.answers(p, f.from, r.cues, self) && (p.all(opening, 0, f.from) || onlyOne(all)):
-			return true
-		}
-	}
-	return false
-}
-
-// counted reports whether the quote has the number, or no other one and what
-// the number counts.
-func (p place) counted(r rule, all []figure, f figure) bool {
-	if p.quotes(f.from, f.to) {
-		return true
-	}
-	cue, _ := p.says(r.cues, p.from, p.to)
-	return cue >= 0 && !slices.ContainsFunc(all, func(f figure) bool { return p.quotes(f.from, f.to) })
-}
-
-func onlyOne(all []figure) bool {
-	n := 0
-	for _, f := range all {
-		if !f.gone {
-			n++
-		}
-	}
-	return n == 1
+		asked := (p.all(opening, 0, f.at) || len(all) == 1) && g.answers(p, f.from, r.cues, self)
+		return decimal(f.n) == value && (asked || p.counts(f, all, r.cues)) && g.holds(r, p, f.from, f.to)
+	})
 }
 
 // isYear reports whether a number is that year of a model: in full and with
-// the model named after it, or as in "an 09 Civic".
+// the model named next to it, or as in "an 09 Civic".
 func (u *utterance) isYear(f figure, value string) bool {
-	said := u.low[u.words[f.from].from:u.words[f.to-1].to]
-	if len(said) == 2 && strings.HasSuffix(value, said) {
-		before := u.word(f.from - 1)
-		return (before == "a" || before == "an" || before == "the" || ownWord(before)) && u.capitalAt(f.to)
+	if said := u.low[u.words[f.from].from:u.words[f.to-1].to]; len(said) == 2 && strings.HasSuffix(value, said) {
+		return articles[u.word(f.from-1)] && u.capitalAt(f.to)
 	}
-	if decimal(f.n) != value || len(value) != 4 {
-		return false
-	}
-	for i := f.to; i < min(len(u.words), f.to+3) && u.words[i].stop == 0; i++ {
-		if w := u.words[i]; w.capital || !u.cased && !empty[w.text] && !units[u.word(f.to)] {
-			return true
-		}
-	}
-	cue, _ := u.says(vehicleWords, max(0, f.from-4), min(len(u.words), f.to+4))
-	return cue >= 0
+	named := slices.ContainsFunc(u.words[f.to:min(len(u.words), f.to+3)], func(w word) bool { return w.capital })
+	cue, _ := u.says(vehicleWords, max(0, f.from-4), f.to+4)
+	return decimal(f.n) == value && (named || cue >= 0 || !u.cased && !units[u.word(f.to)])
 }
 
-var vehicleWords = phrases("car|vehicle|truck|van|suv|sedan|model|year")
-
-// nearest reports whether number i is the one nearest to a cue of its
-// sentence; of two the one before it.
-func nearest(u *utterance, cues []phrase, all []figure, i int) bool {
-	from, to := u.sentence(all[i].at)
+// counts reports whether a number is the one nearest to a cue of its sentence;
+// of two the one before it. A pause is as far as four words.
+func (u *utterance) counts(f figure, all []figure, cues []phrase) bool {
+	from, to := u.sentence(f.at)
 	for at, end := u.says(cues, from, to); at >= 0; at, end = u.says(cues, from, end-1) {
-		best, least := -1, 1<<30
-		for k, f := range all {
-			if f.gone || f.at < from || f.at >= to {
-				continue
-			}
-			away, a, b := 2*(at-f.end), f.end, at
+		away := func(f figure) int {
 			if f.at >= end {
-				away, a, b = 2*(f.at-end)+1, end, f.at
+				return 2*(f.at-end) + 8*u.pauses(end, f.at) + 1
 			}
-			for ; a <= b && a < len(u.words); a++ {
-				if u.words[a].pause {
-					away += 8
-				}
-			}
-			if away < least {
-				best, least = k, away
-			}
+			return 2*(at-f.end) + 8*u.pauses(f.end, at)
 		}
-		if best == i {
+		nearer := func(o figure) bool { return !o.gone && o.at >= from && o.at < to && away(o) < away(f) }
+		if !slices.ContainsFunc(all, nearer) {
 			return true
 		}
 	}
 	return false
+}
+
+// pauses are the commas from the gap before one word to that before another.
+func (u *utterance) pauses(from, to int) (n int) {
+	for i := from; i <= to && i < len(u.words); i++ {
+		if u.words[i].pause {
+			n++
+		}
+	}
+	return n
 }
 
 // phoneBacked wants all digits of the number in one go, and no others with
@@ -317,11 +264,16 @@ func (g *gate) phoneBacked(r rule, value string, p place) bool {
 		if end == at {
 			continue
 		}
-		plus := p.word(at-1) == "plus" || p.words[at].from > 0 && p.low[p.words[at].from-1] == '+'
-		same := said == value[1:] && (plus || value[1] == '1') || !plus && "1"+said == value[1:] ||
-			said == "00"+value[1:] || said == "011"+value[1:]
-		_, gone := p.takenBack(end, func(w word) bool { return digits(w) != "" })
-		if same && !gone && p.quotes(at, end) && !p.denied(at, end, false) && g.owned(r, p, at, end) {
+		plus := at > 0 && (p.word(at-1) == "plus" || strings.HasSuffix(p.gap(at), "+")) || strings.HasPrefix(p.low, "+")
+		switch {
+		case plus:
+		case strings.HasPrefix(said, "011"), strings.HasPrefix(said, "00"):
+			said = strings.TrimLeft(said, "01")
+		case len(said) == 10:
+			said = "1" + said
+		}
+		_, gone := p.takenBack(end, isNumber)
+		if said == value[1:] && !gone && g.holds(r, p, at, end) {
 			return true
 		}
 		at = end - 1
@@ -331,7 +283,6 @@ func (g *gate) phoneBacked(r rule, value string, p place) bool {
 
 // dialled are the digits said one after another from a word on.
 func (u *utterance) dialled(at int) (said string, end int) {
-	var b strings.Builder
 	times := 1
 	end = at
 	for i := at; i < len(u.words) && (i == at || u.words[i].stop == 0); i++ {
@@ -340,108 +291,79 @@ func (u *utterance) dialled(at int) (said string, end int) {
 		switch n := repeats[w.text]; {
 		case n > 0:
 			times = n
-		case d == "" && (i == at || !fillers[w.text] && w.text != "and" && w.text != "then"):
-			return b.String(), end
 		case d != "":
-			b.WriteString(strings.Repeat(d, times))
+			said += strings.Repeat(d, times)
 			times, end = 1, i+1
+		case i == at || !fillers[w.text]:
+			return said, end
 		}
 	}
-	return b.String(), end
+	return said, end
 }
 
 // emailBacked wants the whole address: "lee@example.com" is not what somebody
-// says who says "ann dot lee at example dot com". Letters may be spelled.
+// says who says "ann dot lee at example dot com". Letters may be spelled, and
+// "ann lee" may be one word.
 func (g *gate) emailBacked(r rule, value string, p place) bool {
-	local, domain, _ := strings.Cut(value, "@")
-	for i := 1; i < len(p.words); i++ {
-		name, host := i-1, i
-		if gap := p.gap(i); gap != "@" {
-			if p.words[i].text != "at" || i+1 == len(p.words) {
-				continue
-			}
-			host = i + 1
+	for at := range p.words {
+		if p.tied(at) || !p.beginsAddress(r, at) {
+			continue
 		}
-		from, ok := p.localPart(local, name, r.cues)
-		end := p.domain(domain, host)
-		if ok && end > 0 && p.quotes(from, end) && !p.denied(from, end, false) && g.owned(r, p, from, end) {
+		said, end := p.address(at)
+		if said == value && g.holds(r, p, at, end) {
 			return true
 		}
 	}
 	return false
 }
 
+// beginsAddress reports whether a word is none that leads to an address.
+func (u *utterance) beginsAddress(r rule, at int) bool {
+	w := u.word(at)
+	small := empty[w] || opening[w] || slices.ContainsFunc(r.cues, func(c phrase) bool { return u.means(c, at) })
+	return !small || at+1 < len(u.words) && (u.tied(at+1) || symbols[u.word(at+1)] != "")
+}
+
+// tied reports whether a sign, written or said, or spelling makes a word go on
+// with the one before it. "At" ties nothing: it also leads to an address.
+func (u *utterance) tied(at int) bool {
+	if at == 0 {
+		return false
+	}
+	gap, before := u.gap(at), u.words[at-1]
+	_, one := single(u.words[at])
+	_, other := single(before)
+	return strings.Trim(gap, "@._%+-") == "" || gap == " " && (one && other || symbols[before.text] != "" && before.text != "at")
+}
+
 // gap is what stands between a word and the one before.
 func (u *utterance) gap(at int) string { return u.low[u.words[at-1].to:u.words[at].from] }
 
-// joined is the sign that ties the word at to the one before it, and where
-// that begins; ok is false where none does. Letters spelled are tied by none.
-func (u *utterance) joined(at int) (sign string, before int, ok bool) {
-	if at == 0 {
-		return "", 0, false
-	}
-	gap := u.gap(at)
-	switch {
-	case gap == "" || gap == "." || gap == "_" || gap == "-" || gap == "+" || gap == "%":
-		return gap, at - 1, true
-	case symbols[u.words[at-1].text] != "" && at > 1:
-		return symbols[u.words[at-1].text], at - 2, true
-	}
-	_, one := single(u.words[at])
-	_, other := single(u.words[at-1])
-	return "", at - 1, one && other && gap == " "
-}
-
-// localPart is where an address begins whose last word before the @ is at.
-// Words that nothing ties together may be one: "ann lee at example dot com".
-func (u *utterance) localPart(want string, at int, cues []phrase) (from int, ok bool) {
-	text := u.letters(at)
-	for {
-		sign, before, tied := u.joined(at)
-		if !tied {
-			if text == want {
-				return at, true
+// address is the e-mail address that begins at a word, in one piece, and where
+// it ends.
+func (u *utterance) address(at int) (text string, end int) {
+	host := false
+	for end = at; end < len(u.words); end++ {
+		w := u.words[end]
+		sign := symbols[w.text]
+		if end > at {
+			switch gap := u.gap(end); {
+			case strings.Trim(gap, "@._%+-") == "":
+				text += gap
+			case gap != " ", host && (sign == "@" || sign == "" && !u.tied(end) && u.word(end-1) != "at"),
+				sign == "" && !u.tied(end) && !u.beginsAddress(rule{}, end):
+				return text, end
 			}
-			if at == 0 || u.gap(at) != " " || empty[u.word(at-1)] || opening[u.word(at-1)] ||
-				slices.ContainsFunc(cues, func(c phrase) bool { return u.means(c, at-1) }) {
-				return 0, false
-			}
-			before = at - 1
 		}
-		at, text = before, u.letters(before)+sign+text
-	}
-}
-
-// domain is where the host of an address ends that begins at a word; 0 where
-// it is another.
-func (u *utterance) domain(want string, at int) int {
-	text := u.letters(at)
-	for {
-		next := at + 1
-		if next < len(u.words) && symbols[u.words[next].text] != "" && u.gap(next) == " " {
-			next++
+		if letter, ok := single(w); ok {
+			sign = letter
+		} else if sign == "" {
+			sign = w.text
 		}
-		if next >= len(u.words) {
-			break
-		}
-		sign, before, tied := u.joined(next)
-		if !tied || before != at {
-			break
-		}
-		at, text = next, text+sign+u.letters(next)
+		text += sign
+		host = host || strings.Contains(text, "@")
 	}
-	if text != want {
-		return 0
-	}
-	return at + 1
-}
-
-// letters are a word's part of an address.
-func (u *utterance) letters(at int) string {
-	if s, ok := single(u.words[at]); ok {
-		return s
-	}
-	return u.words[at].text
+	return text, end
 }
 
 // dateSaid wants the date in the quote.
@@ -458,7 +380,7 @@ func (g *gate) dateSaid(r rule, value, subject string, p place) bool {
 	if who == another || subject == "caller" && who != self && who != nobody {
 		return false
 	}
-	return !p.denied(at, p.to, false) && (len(r.cues) == 0 || g.owned(rule{r.cues, anyones}, p, at, p.to))
+	return !p.denied(at, p.to, false) && g.owned(rule{cues: r.cues, whose: anyones}, p, at, p.to)
 }
 
 // dateBacked allows for years and weeks that were not said.

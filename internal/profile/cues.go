@@ -11,14 +11,15 @@ type whose int
 const (
 	notOthers whose = iota // nobody else's, as far as the sentence says
 	mine                   // the caller's own by "my", "me" or an answer to the question for it
-	vehicle                // a car the caller drives or calls "my"
-	anyones
+	driven                 // a car the caller drives or calls "my"
+	anyones                // or nobody's
 )
 
 // rule is what a field's value has to be said with.
 type rule struct {
-	cues  []phrase // name what the field holds
-	whose whose
+	cues     []phrase // name what the field holds
+	whose    whose
+	verbatim bool // a memory that is a name, word for word
 }
 
 type phrase []string
@@ -36,32 +37,32 @@ func phrases(s string) (out []phrase) {
 
 // rules are by a field's path, or by its last part.
 var rules = map[string]rule{
-	"personal.name":    {phrases("name|who is calling|who am i speaking|who do i have"), mine},
-	"personal.phone":   {phrases("phone|number|cell|mobile|reach|call|callback|text|contact|am at|m at"), mine},
-	"personal.email":   {phrases("email|e mail|mail|write|address|reach|contact|send|am at|m at|use"), mine},
-	"personal.address": {phrases("address|live|reside|move|moving|moved|home is|house is|mail to|mail"), mine},
+	"personal.name":    {cues: phrases("name|who is calling|who am i speaking|who do i have"), whose: mine},
+	"personal.phone":   {cues: phrases("phone|number|cell|mobile|reach|call|callback|text|contact|am at|m at"), whose: mine},
+	"personal.email":   {cues: phrases("email|e mail|mail|write|address|reach|contact|send|am at|m at|use"), whose: mine},
+	"personal.address": {cues: phrases("address|live|reside|move|moving|moved|home is|house is|mail to|mail"), whose: mine},
 
-	"spouse_name": {phrases("wife|husband|spouse|partner|fiance|fiancee|married"), anyones},
-	"children":    {phrases("child|children|kid|son|daughter|baby|twins"), anyones},
-	"birthdays":   {phrases("born|birthday|birth|b day|turns|turned"), anyones},
-	"birth_date":  {phrases("born|birthday|birth|b day"), mine},
-	"beneficiary": {phrases("beneficiary"), anyones},
+	"spouse_name": {cues: phrases("wife|husband|spouse|partner|fiance|fiancee|married"), whose: anyones},
+	"children":    {cues: phrases("child|children|kid|son|daughter|baby|twins"), whose: anyones},
+	"birthdays":   {cues: phrases("born|birthday|birth|b day|turns|turned"), whose: anyones},
+	"birth_date":  {cues: phrases("born|birthday|birth|b day"), whose: mine},
+	"beneficiary": {cues: phrases("beneficiary"), whose: anyones},
 
-	"year":  {phrases(vehicles), vehicle},
-	"make":  {phrases(vehicles), vehicle},
-	"model": {phrases(vehicles), vehicle},
-	"vin":   {phrases("vin|identification number"), notOthers},
+	"year":  {cues: phrases(vehicles), whose: driven},
+	"make":  {cues: phrases(vehicles), whose: driven},
+	"model": {cues: phrases(vehicles), whose: driven},
+	"vin":   {cues: phrases("vin|identification number")},
 
-	"bedrooms":        {phrases("bedroom|bed|br"), notOthers},
-	"bathrooms":       {phrases("bathroom|bath"), notOthers},
-	"max_budget":      {phrases("budget|spend|afford|maximum|max|price|up to|at most"), notOthers},
-	"down_payment":    {phrases("down|deposit"), notOthers},
-	"asking_price":    {phrases("asking|ask|price|list|listed|selling for|sell it for"), notOthers},
-	"coverage_amount": {phrases("coverage|cover|insured|insure|policy"), notOthers},
-	"pre_approved":    {phrases("pre approved|preapproved|pre approval|preapproval"), notOthers},
+	"bedrooms":        {cues: phrases("bedroom|bed|br")},
+	"bathrooms":       {cues: phrases("bathroom|bath")},
+	"max_budget":      {cues: phrases("budget|spend|afford|maximum|max|price|up to|at most")},
+	"down_payment":    {cues: phrases("down|deposit")},
+	"asking_price":    {cues: phrases("asking|ask|price|list|listed|selling for|sell it for")},
+	"coverage_amount": {cues: phrases("coverage|cover|insured|insure|policy")},
+	"pre_approved":    {cues: phrases("pre approved|preapproved|pre approval|preapproval")},
 
-	"memory.vehicle":     {phrases(vehicles), vehicle},
-	"memory.person":      {whose: anyones},
+	"memory.vehicle":     {cues: phrases(vehicles), whose: driven, verbatim: true},
+	"memory.person":      {whose: anyones, verbatim: true},
 	"memory.date":        {whose: anyones},
 	"memory.incident":    {whose: anyones},
 	"memory.appointment": {whose: anyones},
@@ -162,19 +163,20 @@ var (
 	foreign   = setOf("his her their your whose the that this ex former late step") // before "wife": not the caller's
 	otherThan = setOf("driver car vehicle truck van suv guy person party one lady man woman side")
 	passive   = setOf("hit struck ended bumped sideswiped rammed clipped crashed backed rear t boned")
-	apart     = setOf("when while as then because by from with at near behind into against after before") // what follows is not what "my" or "drive" is said of
-	idWords   = setOf("policy number account claim vin id member reference")
-	symbols   = map[string]string{"dot": ".", "point": ".", "underscore": "_", "dash": "-", "hyphen": "-", "minus": "-", "plus": "+"}
-	asking    = setOf("please need tell give provide confirm spell have")
-	tags      = setOf("right correct i m am speaking talking with to is it you there again huh")
-	greetings = setOf("hi hello hey")
-	units     = setOf("dollars bucks cents miles feet points people days weeks years times")
-	greeted   = setOf("here speaking calling")
-	kindOf    = setOf("full first last given legal middle real own complete whole family")
-	bare      = setOf("and so well hi hello hey the a full yes sure ok okay but then also") // before "name is": nobody's in particular
-	collided  = setOf("hit struck crashed collided ended ran backed slammed bumped clipped sideswiped rammed rear boned cut swerved")
-	saying    = setOf("said says say told tells claimed claims replied answered shouted yelled screamed goes")
-	between2  = setOf("me us him her them that like to and was i m") // between "told" and what was told
+	articles  = setOf("a an the my our")
+	apart     = setOf(`when while as then because by from with at near behind into against after before
+		hit struck crashed collided ended ran backed slammed bumped clipped sideswiped rammed rear boned cut swerved`)  // what follows is not what "my" or "drive" is said of
+	symbols      = map[string]string{"at": "@", "dot": ".", "point": ".", "underscore": "_", "dash": "-", "hyphen": "-", "minus": "-", "plus": "+"}
+	asking       = setOf("please need tell give provide confirm spell have")
+	tags         = setOf("right correct i m am speaking talking with to is it you there again huh")
+	greetings    = setOf("hi hello hey")
+	units        = setOf("dollars bucks cents miles feet points people days weeks years times")
+	vehicleWords = phrases("car|vehicle|truck|van|suv|sedan|model|year")
+	greeted      = setOf("here speaking calling")
+	kindOf       = setOf("full first last given legal middle real own complete whole family")
+	bare         = setOf("and so well hi hello hey the a full yes sure ok okay but then also") // before "name is": nobody's in particular
+	saying       = setOf("said says say told tells claimed claims replied answered shouted yelled screamed goes")
+	between2     = setOf("me us him her them that like to and was i m") // between "told" and what was told
 
 	negators     = setOf("not no never cannot without nobody none nothing nor neither hardly dont isnt wasnt cant wont didnt doesnt aint havent hasnt arent couldnt wouldnt instead unlike except formerly")
 	conditions   = setOf("if whether unless until suppose wish hope")

@@ -1,121 +1,85 @@
 package profile
 
-import (
-	"strings"
-)
+import "strings"
 
-// textBacked wants the words of a value as they are, in their order, with
-// nothing but small words between them, and an identifier in full.
-func (g *gate) textBacked(r rule, value, subject string, p place) bool {
-	words := hear(value).words
-	id := identifier(words)
+// textBacked wants the words of a value somewhere: matches is where they end
+// that begin at a word, or 0.
+func (g *gate) textBacked(r rule, subject string, p place, matches func(at int) int) bool {
 	for at := range p.words {
-		var end int
-		if id != "" {
-			end = p.identifies(id, at)
-		} else {
-			end = p.matches(words, at)
-		}
-		if end == 0 || !p.quotes(at, end) || p.all(empty, at, end) || p.denied(at, end, false) {
+		end := matches(at)
+		if end == 0 || p.all(empty, at, end) {
 			continue
 		}
-		if subject != "caller" || g.owned(r, p, at, end) {
+		if subject == "caller" && g.holds(r, p, at, end) ||
+			subject != "caller" && g.holds(rule{whose: anyones}, p, at, end) {
 			return true
 		}
 	}
 	return false
 }
 
-// identifier is a value of many digits as one: "PX-48210" is "px48210". What
-// has longer words, as an address does, is none.
-func identifier(words []word) string {
-	var b strings.Builder
-	n, long := 0, false
-	for _, w := range words {
-		s, ok := single(w)
-		if !ok {
-			s, long = w.text, long || len(w.text) > 4
-		}
-		if s[0] >= '0' && s[0] <= '9' {
-			n += len(s)
-		}
-		b.WriteString(s)
-	}
-	if n < 5 || long {
-		return ""
-	}
-	return b.String()
-}
-
-// identifies is where an identifier ends that begins at a word, in full; 0
-// where none does.
+// identifies is where a policy number or the like ends that begins at a word,
+// in full, said in whatever pieces; 0 where none does.
 func (u *utterance) identifies(id string, at int) int {
-	if u.partOfID(at-1, at) || idWords[u.words[at].text] {
+	if u.goesOn(at-1, at) {
 		return 0
 	}
-	rest, times := id, 1
+	times := 1
 	for i := at; i < len(u.words) && (i == at || u.words[i].stop == 0); i++ {
 		w := u.words[i]
 		if n := repeats[w.text]; n > 0 {
 			times = n
 			continue
 		}
-		s, ok := single(w)
+		piece, ok := single(w)
 		if !ok {
-			s = w.text
+			piece = w.text
 		}
-		s = strings.Repeat(s, times)
-		times = 1
-		if rest, ok = strings.CutPrefix(rest, s); !ok {
+		if id, ok = strings.CutPrefix(id, strings.Repeat(piece, times)); !ok {
 			return 0
 		}
-		if rest == "" {
-			if u.partOfID(i+1, i+1) {
-				return 0
-			}
+		times = 1
+		if id == "" && !u.goesOn(i+1, i+1) {
 			return i + 1
 		}
 	}
 	return 0
 }
 
-// partOfID reports whether a word goes on with a number said next to it, with
-// nothing but a space before word number seam.
-func (u *utterance) partOfID(at, seam int) bool {
-	if at < 0 || at >= len(u.words) || u.words[seam].pause {
+// goesOn reports whether a word is a piece of what is said on the other side
+// of the gap before word number seam.
+func (u *utterance) goesOn(at, seam int) bool {
+	if at < 0 || seam >= len(u.words) || u.words[seam].pause {
 		return false
 	}
 	w := u.words[at]
-	_, ok := single(w)
-	return u.words[seam].glued || ok && w.text != "a" && w.text != "i" || repeats[w.text] > 0
+	_, one := single(w)
+	return u.words[seam].glued || one && w.text != "a" && w.text != "i" || repeats[w.text] > 0
 }
 
-// matches is where words end that are said in their order from a word on; 0
-// where they are not.
+// matches is where words end that are said in their order from a word on, with
+// nothing but small words between them, or one of them spelled; 0 where they
+// are not.
 func (u *utterance) matches(words []word, at int) int {
-	i := at
-	for k := 0; k < len(words); k++ {
-		w := words[k]
-		skipped := 0
-		for i < len(u.words) && i > at && skipped < 3 && !u.same(w, i) && (empty[u.words[i].text] || fillers[u.words[i].text]) {
-			i++
-			skipped++
+	i, first := at, true
+	for _, w := range words {
+		if empty[w.text] && (i >= len(u.words) || u.words[i].text != w.text) {
+			continue
 		}
-		switch {
-		case i < len(u.words) && (i == at || u.words[i].stop == 0) && u.same(w, i):
+		for !first && i < len(u.words) && (empty[u.words[i].text] || fillers[u.words[i].text]) && u.words[i].text != w.text {
 			i++
-		case i < len(u.words) && (i == at || u.words[i].stop == 0) && len(w.text) > 1:
-			spelt, end := u.run(i)
-			_, before := single(u.words[max(0, i-1)])
-			if spelt != w.text || before && i > 0 && i == at {
-				return 0
-			}
-			i = end
-		case empty[w.text] && k > 0:
-			i -= skipped
-		default:
+		}
+		if i >= len(u.words) || !first && u.words[i].stop != 0 {
 			return 0
 		}
+		if number(u.words[i].text) == number(w.text) {
+			i++
+		} else if spelt, end := u.run(i); spelt == w.text && end-i > 1 && !u.goesOn(i-1, i) {
+			i = end
+		} else {
+			return 0
+		}
+		first = false
 	}
 	if i < len(u.words) && u.words[i].glued || u.words[at].glued {
 		return 0
@@ -123,12 +87,7 @@ func (u *utterance) matches(words []word, at int) int {
 	return i
 }
 
-// same reports whether a word of a value is the one said, "3" for "three" too.
-func (u *utterance) same(w word, at int) bool {
-	said := u.words[at].text
-	return said == w.text || number(said) == number(w.text)
-}
-
+// number is a word, in digits where it is a small number.
 func number(w string) string {
 	if n, ok := stemNumbers[w]; ok {
 		return n
@@ -140,8 +99,8 @@ func number(w string) string {
 // the turn, in its order and some form, one of them in the quote, and nothing
 // of it denied that the value does not deny.
 func freeBacked(r rule, value, subject string, p place) bool {
+	at, first, quoted, no := 0, -1, false, false
 	words := hear(value).words
-	at, quoted, first, no := 0, false, -1, false
 	for _, w := range words {
 		no = no || negators[w.text] || w.suffix && w.text == "t"
 	}
@@ -168,9 +127,7 @@ var stemNumbers = map[string]string{"one": "1", "two": "2", "three": "3", "four"
 
 // stem cuts a word to what stays the same in its forms.
 func stem(w string) string {
-	if n, ok := stemNumbers[w]; ok {
-		return n
-	}
+	w = number(w)
 	for _, end := range []string{"ing", "ed", "es", "s"} {
 		if short, ok := strings.CutSuffix(w, end); ok && len(short) >= 3 && !strings.HasSuffix(w, "ss") {
 			w = short
