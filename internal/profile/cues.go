@@ -159,47 +159,54 @@ var people = func() map[string]person {
 	return out
 }()
 
+// Who is meant.
 var (
 	foreign   = setOf("his her their your whose the that this ex former late step") // before "wife": not the caller's
 	otherThan = setOf("driver car vehicle truck van suv guy person party one lady man woman side")
-	passive   = setOf("hit struck ended bumped sideswiped rammed clipped crashed backed rear t boned")
-	articles  = setOf("a an the my our")
-	apart     = setOf(`when while as then because by from with at near behind into against after before
-		hit struck crashed collided ended ran backed slammed bumped clipped sideswiped rammed rear boned cut swerved`)  // what follows is not what "my" or "drive" is said of
+	saying    = setOf("said says say told tells claimed claims replied answered shouted yelled screamed goes")
+	saidTo    = setOf("me us him her them that like to and was i m") // between "told" and what was told
+	asking    = setOf("please need tell give provide confirm spell have")
+)
+
+// What is so, and what is not.
+var (
+	negators = setOf(`not no never cannot without nobody none nothing nor neither hardly dont isnt wasnt cant wont didnt doesnt aint havent
+		hasnt arent couldnt wouldnt instead unlike except formerly`)
+	conditions  = setOf("if whether unless until suppose wish hope")
+	subjects    = setOf("i we he she they it you this")                                                                                             // begin a clause of their own
+	complements = setOf("think know sure believe if whether that say said mean remember recall certain guess suppose")                              // unless one of these is before
+	replies     = setOf("i we it my our that this he she they the sorry thanks thank actually wait problem rush worries doubt wonder im its thats") // after a "no" that denies nothing
+	auxiliaries = setOf("am is are was were do does did have has isn aren don doesn didn wasn haven hasn")
+	yeses       = setOf("yes yeah yep yup correct right sure exactly absolutely definitely indeed")
+	noes        = setOf("no nope nah not never")
+	correcting  = setOf("no sorry actually rather correction wait make mean meant")
+	corrected   = setOf("i it is s my our the that name names should be last first a about to") // between "sorry" and the right word
+)
+
+// Numbers, addresses and cars.
+var (
+	repeats      = map[string]int{"double": 2, "triple": 3}
 	symbols      = map[string]string{"at": "@", "dot": ".", "point": ".", "underscore": "_", "dash": "-", "hyphen": "-", "minus": "-", "plus": "+"}
-	asking       = setOf("please need tell give provide confirm spell have")
-	tags         = setOf("right correct i m am speaking talking with to is it you there again huh")
-	greetings    = setOf("hi hello hey")
-	units        = setOf("dollars bucks cents miles feet points people days weeks years times")
 	vehicleWords = phrases("car|vehicle|truck|van|suv|sedan|model|year")
-	greeted      = setOf("here speaking calling")
-	kindOf       = setOf("full first last given legal middle real own complete whole family")
-	bare         = setOf("and so well hi hello hey the a full yes sure ok okay but then also") // before "name is": nobody's in particular
-	saying       = setOf("said says say told tells claimed claims replied answered shouted yelled screamed goes")
-	between2     = setOf("me us him her them that like to and was i m") // between "told" and what was told
+	articles     = setOf("a an the my our")
+	units        = setOf("dollars bucks cents miles feet points people days weeks years times")
+	apart        = setOf(`when while as then because by from with at near behind into against after before
+		hit struck crashed collided ended ran backed slammed bumped clipped sideswiped rammed rear boned cut swerved`)  // "my" and "drive" are said of nothing behind one of these
+)
 
-	negators     = setOf("not no never cannot without nobody none nothing nor neither hardly dont isnt wasnt cant wont didnt doesnt aint havent hasnt arent couldnt wouldnt instead unlike except formerly")
-	conditions   = setOf("if whether unless until suppose wish hope")
-	complements  = setOf("think know sure believe if whether that say said mean remember recall certain guess suppose true because when until unless")
-	subjects     = setOf("i we he she they it you this")
-	afterReplyNo = setOf("i we it my our that this he she they the sorry thanks thank actually wait problem rush worries doubt wonder im its thats")
-	auxiliaries  = setOf("am is are was were do does did have has isn aren don doesn didn wasn haven hasn")
-	yeses        = setOf("yes yeah yep yup correct right sure exactly absolutely definitely indeed")
-	noes         = setOf("no nope nah not never")
-
-	// opening words say nothing before an answer.
-	opening = setOf("yes yeah yep yup sure ok okay of course um uh er well hi hello hey so and it is s that would be will ll my the oh thanks thank you please certainly absolutely no problem alright all right good morning afternoon evening")
-	fillers = setOf("uh um er well like just so")
-	titles  = setOf("mr mrs ms miss dr doctor sir madam")
-
-	// empty words carry no fact of their own.
-	empty = setOf("a an the of and or is are was were be am to in on at for with by my your his her their our i me he she it we you they that this has have had s m re ve ll caller")
-
-	// particles are the only small words inside a name.
-	particles = setOf("de la van von der den del di da do dos al el bin ibn y e du le st mac mc")
-
-	// notNames follow "I'm" and "my name is" and are no names, beside empty words.
-	notNames = setOf(`not no never yes yeah ok okay sure sorry just calling here fine good great very really so too well still also now there
+// Names.
+var (
+	namings       = phrases("name is|name s|name was|surname is|surname s|my name|first name|last name|full name|family name")
+	introductions = phrases("i am|i m|im|this is|call me|go by")
+	itIs          = phrases("it is|it s")
+	presenting    = setOf("here speaking calling") // after a name
+	greetings     = setOf("hi hello hey")
+	titles        = setOf("mr mrs ms miss dr doctor sir madam")
+	particles     = setOf("de la van von der den del di da do dos al el bin ibn y e du le st mac mc") // small words inside a name
+	tags          = setOf("right correct i m am speaking talking with to is it you there again huh")
+	kindOf        = setOf("full first last given legal middle real own complete whole family")  // between "my" and "name"
+	bare          = setOf("and so well hi hello hey the a full yes sure ok okay but then also") // before "name is": nobody's in particular
+	notNames      = setOf(`not no never yes yeah ok okay sure sorry just calling here fine good great very really so too well still also now there
 		going looking trying having wondering interested happy glad afraid angry upset frustrated ridiculous correct right wrong incorrect
 		misspelled spelled misspelt spelt listed missing changed different hard easy long short on off from about regarding under over near between what
 		who where when why how which if whether hello hi hey thank thanks please oh god my mine ours us them him
@@ -207,13 +214,24 @@ var (
 		american canadian mexican british english irish scottish french german italian spanish chinese japanese indian korean russian
 		polish african asian european australian brazilian cuban jewish muslim catholic hindu buddhist
 		bank insurance company claims one two three first second`)
+)
 
-	// private words make a memory one of health, faith, origin, politics or
-	// love life, which are not remembered.
+// Words that say little.
+var (
+	opening = setOf(`yes yeah yep yup sure ok okay of course um uh er well hi hello hey so and it is s that would be will ll my the oh thanks thank you
+		please certainly absolutely no problem alright all right good morning afternoon evening spelled spelt`)  // before an answer
+	fillers = setOf("uh um er well like just so")
+	empty   = setOf(`a an the of and or is are was were be am to in on at for with by my your his her their our i me he she it we you they
+		that this has have had s m re ve ll caller`)
+)
+
+// private words make a memory one of health, faith, origin, politics or love
+// life, which are not remembered; so do privateKeys in its name.
+var (
 	private = setOf(`health medical medicine medication diabetes diabetic cancer tumor pregnant pregnancy hiv aids asthma depression
 		depressed anxiety disability disabled disease illness sick surgery hospital hospitalized diagnosis diagnosed therapy therapist
-		psychiatrist chemo stroke epilepsy seizure injury injured injuries concussion bruise bruises fracture fractured broken-bone wheelchair
-		allergy allergic prescription heart-attack addiction alcoholic rehab miscarriage abortion symptom symptoms pain
+		psychiatrist chemo stroke epilepsy seizure injury injured injuries concussion bruise bruises fracture fractured wheelchair
+		allergy allergic prescription addiction alcoholic rehab miscarriage abortion symptom symptoms pain
 		religion religious christian catholic protestant muslim islam jewish hindu buddhist atheist church mosque synagogue
 		race racial ethnicity ethnic republican democrat gay lesbian bisexual transgender sexuality sexual`)
 	privateKeys = setOf("health medical religion race ethnicity politics sexuality disability diagnosis medication")

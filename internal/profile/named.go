@@ -76,105 +76,76 @@ func (u *utterance) named(words []word, at int) (end, matched int) {
 // isOwnName reports whether the words from one to another are given as the
 // caller's name.
 func (g *gate) isOwnName(r rule, p place, at, end int) bool {
-	if p.denied(at, end, false) {
+	next := p.word(end)
+	if p.denied(at, end, false) || next == "s" && p.words[end].suffix || next == "who" { // "Ann's sister", "Ann who hit me"
 		return false
 	}
 	if _, gone := p.takenBack(end, func(w word) bool { return w.capital && w.text != "i" }); gone {
 		return false
 	}
-	next := p.word(end)
-	if end < len(p.words) && p.words[end].suffix && next == "s" || next == "who" || next == "whose" {
-		return false // "Ann's sister", "Ann who hit me"
-	}
 	if who, _, far := p.owner(at); !far && who != self && who != nobody {
 		return false
 	}
 	how := g.introduced(r, p, at, end)
-	if how == unnamed {
+	small := func(w word) bool { return !w.capital && !particles[w.text] }
+	if _, spelt := p.run(at); spelt < end && slices.ContainsFunc(p.words[at:end], small) && (how == perhaps || p.cased && !p.plainEnd(end)) {
 		return false
 	}
-	_, spelt := p.run(at)
-	for i := at; i < end && spelt < end; i++ {
-		if w := p.words[i]; !w.capital && !particles[w.text] && (how == perhaps || p.cased && !p.plainEnd(end)) {
-			return false
-		}
-	}
-	return how == surely || !p.tagged(at, end)
+	return how == surely || how == perhaps && !p.tagged(at, end)
 }
 
 // plainEnd reports whether a name without capitals ends where a clause does:
 // "my name is mark and", not "my name is hard to spell".
 func (u *utterance) plainEnd(end int) bool {
-	return end >= len(u.words) || u.words[end].pause || u.words[end].text == "and" || u.words[end].text == "i"
+	return end >= len(u.words) || u.words[end].pause || u.words[end].text == "and"
 }
 
 // tagged reports whether "this is Ann" is asked: "This is Ann, right?"
 func (u *utterance) tagged(at, end int) bool {
 	_, to := u.sentence(at)
-	return u.sign(to) == '?' && (u.all(tags, end, to) || u.asks(at))
+	return u.sign(to) == '?' && u.all(tags, end, to)
 }
 
 // introduced says how surely what stands before or after words makes them the
 // caller's name.
 func (g *gate) introduced(r rule, p place, at, end int) int {
-	i := at
-	for i > 0 && p.words[i].stop == 0 && (titles[p.word(i-1)] || fillers[p.word(i-1)]) {
-		i--
+	from, _ := p.sentence(at)
+	to := at
+	for to > from && (titles[p.word(to-1)] || fillers[p.word(to-1)]) {
+		to--
 	}
-	if _, stop := p.run(at); stop == end && end-at > 2 && g.spelling(r, p, at) {
-		return surely
+	leads := func(ps []phrase) bool {
+		return slices.ContainsFunc(ps, func(c phrase) bool { return to-len(c) >= from && p.means(c, to-len(c)) })
 	}
-	before, earlier := p.word(i-1), p.word(i-2)
-	if i == 0 || p.words[i].stop != 0 {
-		before = ""
-	}
+	first := p.all(opening, 0, at)
 	switch {
-	case p.word(end) == "is" && ownWord(p.word(end+1)) && p.word(end+2) == "name":
+	case leads(namings) && p.ownName(to-1),
+		p.word(end) == "is" && ownWord(p.word(end+1)) && p.word(end+2) == "name",
+		first && g.answers(p, at, r.cues, self):
 		return surely
-	case (before == "is" || before == "s" || before == "was") && earlier == "name" && p.ownName(i-2):
-		return surely
-	case before == "name" && (ownWord(earlier) || kindOf[earlier]) && p.ownName(i-1):
-		return surely
-	case (before == "is" || before == "s") && earlier == "surname":
-		return surely
-	case (before == "am" || before == "m") && earlier == "i", before == "im", before == "is" && earlier == "this", before == "me" && earlier == "call", before == "by" && earlier == "go":
-		return perhaps
-	case p.all(opening, 0, at) && g.answers(p, at, r.cues, self):
-		return surely
-	case greeted[p.word(end)] && p.all(opening, 0, at):
-		return perhaps
-	case earlier == "it" && (before == "is" || before == "s") && greetings[p.word(0)] && p.all(opening, 0, at):
+	case leads(introductions),
+		first && presenting[p.word(end)],             // "Ann Lee here"
+		first && greetings[p.word(0)] && leads(itIs): // "Hi, it's Ann"
 		return perhaps
 	}
 	return unnamed
 }
 
-// spelling reports whether a name is spelled at a word because it was asked
-// for, or because the caller says so.
-func (g *gate) spelling(r rule, p place, at int) bool {
-	if g.answers(p, at, r.cues, self) {
-		return true
-	}
-	from, _ := p.sentence(at)
-	cue, _ := p.says(spelled, from, at)
-	named, _ := p.says(r.cues, 0, at)
-	return (cue >= 0 || named >= 0) && !p.ofOthers(at)
-}
-
-var spelled = phrases("spell|spelled|spelt|that s|that is")
-
-// ownName reports whether the "name" at a word is the caller's: "my last
-// name", or a bare one where nobody else was spoken of.
+// ownName reports whether the "name is" that ends at a word is said of the
+// caller's: "my last name is", or a bare one where nobody else was spoken of.
 func (u *utterance) ownName(at int) bool {
-	i := at - 1
-	for i >= 0 && u.words[i+1].stop == 0 && kindOf[u.word(i)] {
-		i--
+	from, _ := u.sentence(at)
+	for at > from && !strings.HasSuffix(u.word(at), "name") {
+		at--
 	}
-	if i < 0 || u.words[i+1].pause || bare[u.word(i)] {
-		who, _, _ := u.owner(at)
+	for at--; at >= from && kindOf[u.word(at)]; {
+		at--
+	}
+	if at < from || u.words[at+1].pause || bare[u.word(at)] {
+		who, _, _ := u.owner(at + 1)
 		return who == self || who == nobody
 	}
-	return ownWord(u.word(i))
+	return ownWord(u.word(at))
 }
 
 // kinBacked wants the name of the caller's spouse or child: the person spoken

@@ -190,11 +190,8 @@ func (u *utterance) person(at int) person {
 	switch {
 	case w.text == "you" && saying[next], (w.text == "other" || w.text == "another") && otherThan[next] && !ownWord(u.word(at-1)):
 		return another
-	case w.text == "by" && passive[strings.TrimSuffix(u.word(at-1), "ed")] || w.text == "by" && strings.HasSuffix(u.word(at-1), "ed"):
-		switch next {
-		case "a", "an", "the", "another", "some":
-			return another
-		}
+	case w.text == "by" && (apart[u.word(at-1)] || strings.HasSuffix(u.word(at-1), "ed")) && articles[next] && !ownWord(next):
+		return another // "hit by a"
 	case w.suffix && w.text == "s" && u.words[at-1].capital && !empty[u.words[at-1].text] && !notNames[u.words[at-1].text] && u.words[at-1].text != "name":
 		return another // "Peter's"
 	case who == self && u.reported(at):
@@ -240,7 +237,7 @@ func (u *utterance) reported(at int) bool {
 			}
 			return false
 		}
-		if !between2[u.words[i].text] {
+		if !saidTo[u.words[i].text] {
 			return false
 		}
 	}
@@ -280,7 +277,7 @@ func (u *utterance) negates(at int) bool {
 	case !negators[w.text]:
 		return false
 	case w.text == "no":
-		return !afterReplyNo[next] && (at+1 >= len(u.words) || !u.words[at+1].pause)
+		return !replies[next] && (at+1 >= len(u.words) || !u.words[at+1].pause)
 	case w.text == "not":
 		return next != "only" && next != "just"
 	}
@@ -293,19 +290,16 @@ func (u *utterance) takenBack(to int, fits func(word) bool) (by int, ok bool) {
 	marked := false
 	for i := to; i < len(u.words) && i < to+9; i++ {
 		switch w := u.words[i]; {
-		case w.text == "no" || w.text == "sorry" || w.text == "actually" || w.text == "rather" || w.text == "correction" ||
-			w.text == "wait" || w.text == "make" || w.text == "mean" || w.text == "meant":
+		case correcting[w.text]:
 			marked = true
 		case marked && fits(w):
 			return i, true
-		case !fillers[w.text] && !correcting[w.text]:
+		case !fillers[w.text] && !corrected[w.text]:
 			return 0, false
 		}
 	}
 	return 0, false
 }
-
-var correcting = setOf("i it is s my our the that name names should be last first a about to")
 
 // asks reports whether the clause of a word asks if something is so.
 func (u *utterance) asks(at int) bool {
@@ -354,8 +348,6 @@ func (u *utterance) run(at int) (text string, end int) {
 	}
 	return b.String(), end
 }
-
-var repeats = map[string]int{"double": 2, "triple": 3}
 
 // single is what a word adds to a run.
 func single(w word) (string, bool) {
