@@ -208,11 +208,14 @@ func (g *gate) numberBacked(r rule, value string, p place) bool {
 		if f.gone || p.ofOthers(f.from) {
 			return false
 		}
+		said := decimal(f.n) == value
+		asked := said && (p.all(opening, 0, f.at) || len(all) == 1) && p.alone(f) && g.answers(p, f.from, r.cues, self)
 		if r.whose == driven {
-			return p.isYear(f, value) && g.holds(r, p, f.from, f.to)
+			said = p.isYear(f, value)
+		} else {
+			said = said && p.counts(f, all, r.cues)
 		}
-		asked := (p.all(opening, 0, f.at) || len(all) == 1) && g.answers(p, f.from, r.cues, self)
-		return decimal(f.n) == value && (asked || p.counts(f, all, r.cues)) && g.holds(r, p, f.from, f.to)
+		return (asked || said) && g.holds(r, p, f.from, f.to)
 	})
 }
 
@@ -224,7 +227,13 @@ func (u *utterance) isYear(f figure, value string) bool {
 	}
 	named := slices.ContainsFunc(u.words[f.to:min(len(u.words), f.to+3)], func(w word) bool { return w.capital })
 	cue, _ := u.says(vehicleWords, max(0, f.from-4), f.to+4)
-	return decimal(f.n) == value && (named || cue >= 0 || !u.cased && !units[u.word(f.to)])
+	return decimal(f.n) == value && (named || cue >= 0 || !u.cased && !u.alone(f))
+}
+
+// alone reports whether no other word says what a number counts.
+func (u *utterance) alone(f figure) bool {
+	w := u.word(f.to)
+	return w == "" || u.words[f.to].pause || empty[w] || opening[w] || units[w]
 }
 
 // counts reports whether a number is the one nearest to a cue of its sentence;

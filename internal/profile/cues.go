@@ -94,7 +94,7 @@ func ruleOf(path string) rule {
 // own words.
 var meanings = map[string][]phrase{
 	"buyer":   phrases("buy|buying|buyer|purchase|looking for a house|looking for a home|looking for a place|looking for an apartment|looking for a condo"),
-	"seller":  phrases("sell|selling|seller|list my|listing my|put my house|put my home"),
+	"seller":  phrases("sell|selling|seller|list my|listing my|put my house|put my home|putting my house|putting my home|putting our house|putting our home"),
 	"both":    phrases("both|buy and sell|sell and buy|selling and buying|buying and selling"),
 	"active":  phrases("active|for sale|on the market|listed"),
 	"sold":    phrases("sold"),
@@ -220,7 +220,7 @@ var (
 var (
 	opening = setOf(`yes yeah yep yup sure ok okay of course um uh er well hi hello hey so and it is s that would be will ll my the oh thanks thank you
 		please certainly absolutely no problem alright all right good morning afternoon evening spelled spelt`)  // before an answer
-	fillers = setOf("uh um er well like just so")
+	fillers = setOf("uh um er well like just so then")
 	empty   = setOf(`a an the of and or is are was were be am to in on at for with by my your his her their our i me he she it we you they
 		that this has have had s m re ve ll caller`)
 )

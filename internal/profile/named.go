@@ -34,7 +34,8 @@ func (g *gate) nameBacked(r rule, value string, p place) bool {
 }
 
 func nameWord(w string) bool {
-	return particles[w] || !empty[w] && !notNames[w] && people[w] == nobody && strings.IndexAny(w, "0123456789") < 0 || len(w) == 1 && w != "a"
+	initial := len(w) == 1 && w != "a"
+	return w[0] > '9' && (particles[w] || initial || !empty[w] && !notNames[w] && people[w] == nobody)
 }
 
 // part is how many of the words the caller gives as names somewhere in the
@@ -165,7 +166,7 @@ func (g *gate) kinBacked(r rule, value string, p place) bool {
 			continue
 		}
 		who, _, far := p.owner(at)
-		if who == kin && !far || p.isKin(kin, end) || who != another && g.answers(p, at, r.cues, kin) && p.all(opening, 0, at) {
+		if who == kin && !far || p.isKin(kin, end) || who == nobody && g.answers(p, at, r.cues, kin) {
 			return true
 		}
 	}

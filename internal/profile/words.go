@@ -194,6 +194,8 @@ func (u *utterance) person(at int) person {
 		return another // "hit by a"
 	case w.suffix && w.text == "s" && u.words[at-1].capital && !empty[u.words[at-1].text] && !notNames[u.words[at-1].text] && u.words[at-1].text != "name":
 		return another // "Peter's"
+	case w.text == "me" && (apart[u.word(at-1)] || u.word(at-1) == "to"):
+		return nobody // "next to me"
 	case who == self && u.reported(at):
 		return another
 	case who == self, who == nobody:
