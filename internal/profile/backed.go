@@ -110,7 +110,7 @@ func (g *gate) answers(p place, at int, cues []phrase, of person) bool {
 		return false
 	}
 	who, _, _ := p.owner(at)
-	return who == nobody || who == self || who == of
+	return who == nobody || who == self
 }
 
 // owned reports whether what is said from a word on is whose the rule wants it.
@@ -205,7 +205,7 @@ func isNumber(w word) bool {
 func (g *gate) numberBacked(r rule, value string, p place) bool {
 	all := p.figures()
 	return slices.ContainsFunc(all, func(f figure) bool {
-		if f.gone || p.ofOthers(f.from) {
+		if f.gone || !p.quotes(f.from, f.to) {
 			return false
 		}
 		said := decimal(f.n) == value
@@ -318,8 +318,7 @@ func (g *gate) emailBacked(r rule, value string, p place) bool {
 		if p.tied(at) || !p.beginsAddress(r, at) {
 			continue
 		}
-		said, end := p.address(at)
-		if said == value && g.holds(r, p, at, end) {
+		if end := p.address(value, at); end > 0 && g.holds(r, p, at, end) {
 			return true
 		}
 	}
@@ -348,20 +347,20 @@ func (u *utterance) tied(at int) bool {
 // gap is what stands between a word and the one before.
 func (u *utterance) gap(at int) string { return u.low[u.words[at-1].to:u.words[at].from] }
 
-// address is the e-mail address that begins at a word, in one piece, and where
-// it ends.
-func (u *utterance) address(at int) (text string, end int) {
-	host := false
-	for end = at; end < len(u.words); end++ {
+// address is where the e-mail address ends that begins at a word; 0 where it
+// is another than the one wanted.
+func (u *utterance) address(want string, at int) int {
+	text, end := "", at
+	for ; end < len(u.words) && strings.HasPrefix(want, text); end++ {
 		w := u.words[end]
 		sign := symbols[w.text]
 		if end > at {
-			switch gap := u.gap(end); {
-			case strings.Trim(gap, "@._%+-") == "":
+			gap, host := u.gap(end), strings.Contains(text, "@")
+			loose := sign == "" && !u.tied(end)
+			if strings.Trim(gap, "@._%+-") == "" {
 				text += gap
-			case gap != " ", host && (sign == "@" || sign == "" && !u.tied(end) && u.word(end-1) != "at"),
-				sign == "" && !u.tied(end) && !u.beginsAddress(rule{}, end):
-				return text, end
+			} else if gap != " " || host && (sign == "@" || loose && u.word(end-1) != "at") || loose && !u.beginsAddress(rule{}, end) {
+				break
 			}
 		}
 		if letter, ok := single(w); ok {
@@ -370,9 +369,11 @@ func (u *utterance) address(at int) (text string, end int) {
 			sign = w.text
 		}
 		text += sign
-		host = host || strings.Contains(text, "@")
 	}
-	return text, end
+	if text != want {
+		return 0
+	}
+	return end
 }
 
 // dateSaid wants the date in the quote.

@@ -56,6 +56,14 @@ type GateInput struct {
 	Zone      *time.Location // the business's; nil is UTC
 }
 
+// The time the gate takes is bounded: of longer turns it reads the beginning,
+// and of a quote that stands in many places it looks at the first.
+const (
+	maxWords  = 1000 // of a turn
+	maxRun    = 40   // letters or digits spelled one by one
+	maxPlaces = 8
+)
+
 var memoryField = regexp.MustCompile(`^memory\.[a-z_]{1,40}$`)
 
 // Gate lets claims through that quote the caller, about someone the field can
@@ -211,7 +219,7 @@ func (g *gate) quoted(evidence string, turn int) (places []place, reason string)
 	byAgent := false
 	look := func(i int) {
 		u := g.hear(i)
-		for at := u.find(quote, 0); at >= 0; at = u.find(quote, at+1) {
+		for at := u.find(quote, 0); at >= 0 && len(places) < maxPlaces; at = u.find(quote, at+1) {
 			if g.Turns[i].Role != events.RoleCaller {
 				byAgent = true
 				return

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -145,6 +146,7 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{asked: "Is your brother pre-approved?", turn: "Yes.", field: approved, value: "true"},
 			{asked: "You said you are pre-approved.", turn: "Yes.", field: approved, value: "true"},
 			{asked: "Are you pre-approved?", turn: "Hold on. Yes.", quote: "Hold", field: approved, value: "true"},
+			{asked: "Are you pre-approved?", turn: "Yes, the garden is nice.", quote: "the garden is nice", field: approved, value: "true"},
 		},
 		"false needs a denial of the field": {
 			{turn: "We aren't pre-approved yet.", quote: "pre-approved yet", field: approved, value: "false", want: true},
@@ -154,6 +156,7 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "No rush, I'm pre-approved.", field: approved, value: "false"},
 			{turn: "No pre-approval yet.", field: approved, value: "false", want: true},
 			{turn: "I haven't gotten preapproved yet.", field: approved, value: "false", want: true},
+			{asked: "Are you pre-approved?", turn: "Hold on.", field: approved, value: "false"},
 		},
 		"a number is a whole one in the quote": {
 			{turn: "It was version 1.250000 or so", quote: "version 1.250000", field: budget, value: "1.25"},
@@ -183,6 +186,14 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{asked: "How many bedrooms does your friend need?", turn: "Four.", field: beds, value: "4"},
 			{turn: "I have 4 kids. I need bedrooms.", field: beds, value: "4"},
 			{turn: "I'd like coverage of 300,000 dollars.", field: "policies.home.coverage_amount", value: "300000", want: true},
+			{asked: "How many bedrooms do you need?", turn: "We are 6 people, so 4.", field: beds, value: "6"},
+			{asked: "How many bedrooms do you need?", turn: "Four, my 2 kids share one.", field: beds, value: "4", want: true},
+			{asked: "How many bedrooms do you need?", turn: "I think 4, for now.", field: beds, value: "4", want: true},
+			{asked: "How many bedrooms do you need?", turn: "I think 4 please.", field: beds, value: "4", want: true},
+			{asked: "How many bedrooms do you need?", turn: "I think 4 or so.", field: beds, value: "4", want: true},
+			{asked: "How many bedrooms do you need?", turn: "I have 2 kids.", field: beds, value: "2"},
+			{turn: "I make 500, budget is 400 thousand.", field: budget, value: "400000", want: true},
+			{turn: "I make 500, budget is 400 thousand.", field: budget, value: "500"},
 		},
 		"a year is said in full, or as one is": {
 			{turn: "I drive a 2019 Honda Civic.", field: year, value: "2019", want: true},
@@ -196,6 +207,9 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "my car is a 2019 honda", field: year, value: "2019", want: true},
 			{asked: "And the year of the car?", turn: "2018.", field: year, value: "2018", want: true},
 			{turn: "I have owned it since 2019.", field: year, value: "2019"},
+			{turn: "I have sold 19 Hondas.", field: year, value: "2019"},
+			{turn: "i drive a 2019 civic", field: year, value: "2019", want: true},
+			{turn: "I drive a Honda with 2019 stickers.", field: year, value: "2019"},
 		},
 		"a phone number is one whole number": {
 			{turn: "My number is 206 555 0123.", field: phone, value: "2065550123", want: true},
@@ -215,6 +229,8 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "Here's my number. I found 206 555 0123 on it.", field: phone, value: "2065550123"},
 			{turn: "My number is 206. 555 0123 is what I owe.", field: phone, value: "2065550123"},
 			{turn: "206 555 0123 is what I owe.", field: phone, value: "2065550123"},
+			{turn: "Here's my number. The bill was 206 555 0123.", field: phone, value: "2065550123"},
+			{asked: "What's your number?", turn: "I have 206 555 0123.", field: phone, value: "2065550123", want: true},
 		},
 		"a phone number has the country said": {
 			{turn: "call me at +44 20 7946 0958", field: phone, value: "+442079460958", want: true},
@@ -224,6 +240,10 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "call me at plus 44 20 7946 0958", field: phone, value: "+442079460958", want: true},
 			{turn: "call me at 011 44 20 7946 0958", field: phone, value: "+442079460958", want: true},
 			{turn: "call me at 1 206 555 0123", field: phone, value: "+12065550123", want: true},
+			{turn: "call me at +47 22 12 34 56", field: phone, value: "+4722123456", want: true},
+			{turn: "call me at plus 47 22 12 34 56", field: phone, value: "+4722123456", want: true},
+			{asked: "What's your number?", turn: "+47 22 12 34 56", field: phone, value: "+4722123456", want: true},
+			{turn: "call me at 0044 20 7946 0958", field: phone, value: "+442079460958", want: true},
 		},
 		"an e-mail address is exactly the one said": {
 			{turn: "My email is Ann dot Lee at example dot com.", quote: "Ann dot Lee", field: email, value: "ann.lee@example.com", want: true},
@@ -242,6 +262,12 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "My email is lee at example dot com thanks", field: email, value: "lee@example.comthanks"},
 			{turn: "My email is ann-lee@example.com.", field: email, value: "lee@example.com"},
 			{turn: "My email is lee@example.com.", quote: "My email", field: email, value: "lee@example.com"},
+			{asked: "What's your email?", turn: "a dot lee at example dot com", field: email, value: "a.lee@example.com", want: true},
+			{turn: "my email lee at example dot com", field: email, value: "emaillee@example.com"},
+			{turn: "My email is a lee@example.com.", field: email, value: "alee@example.com"},
+			{turn: "my email, sure lee at example dot com", field: email, value: "surelee@example.com"},
+			{asked: "What's your email?", turn: "Ann, lee at example dot com", field: email, value: "annlee@example.com"},
+			{turn: "My email is lee at example dot com tomorrow", field: email, value: "lee@example.comtomorrow"},
 		},
 		"an identifier is said in full, with nothing invented": {
 			{turn: "My policy is 4471200.", quote: "4471200", field: policy, value: "4471200", want: true},
@@ -259,6 +285,10 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "My policy number is 4 8 double 2.", field: policy, value: "482"},
 			{turn: "My policy number is 447. 1200 is what I pay.", field: policy, value: "4471200"},
 			{turn: "My policy number is 44712B.", field: policy, value: "44712"},
+			{asked: "What's the VIN?", turn: "1 H G C M 8 2 6 3 3.", field: vin, value: "1HGCM82633", want: true},
+			{turn: "My policy number is a 48210.", field: policy, value: "48210", want: true},
+			{turn: "My policy number is 4 8 2 1 0.", field: policy, value: "210"},
+			{turn: "My policy number is 4 8 double 2.", field: policy, value: "48"},
 		},
 		"a name is whole words": {
 			{turn: "My name is Peter Manning.", field: name, value: "Peter Manning", want: true},
@@ -274,6 +304,7 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "My last name is R E Y E S.", field: name, value: "Eyes"},
 			{asked: yourName, turn: "Dana Fox, F O X.", quote: "Fox", field: name, value: "Dana Fox", want: true},
 			{turn: "My name is Ann, Lee called.", field: name, value: "Ann Lee"},
+			{turn: "I'm Ann, hi. My name is Ann.", quote: "My name is Ann", field: name, value: "Ann", want: true},
 		},
 		"a name is given as one": {
 			{turn: "Hello, this is Nadia Farouk speaking.", field: name, value: "Nadia Farouk", want: true},
@@ -306,6 +337,14 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{asked: yourName, turn: "You know Ann Lee?", field: name, value: "Ann Lee"},
 			{turn: "The name on it, Ann Lee, is wrong.", field: name, value: "Ann Lee"},
 			{turn: "My name is 4.", field: name, value: "4"},
+			{asked: "Please tell me your full name.", turn: "Grace O'Neill.", field: name, value: "Grace O'Neill", want: true},
+			{turn: "This is Ann Lee, can you help me?", field: name, value: "Ann Lee", want: true},
+			{turn: "My name is tricky to spell, Sir.", field: name, value: "tricky"},
+			{turn: "This is Mom.", field: name, value: "Mom"},
+			{turn: "This is It.", field: name, value: "It"},
+			{turn: "Hi, Ben.", field: name, value: "Ben"},
+			{turn: "Yes, it's Cedar.", field: name, value: "Cedar"},
+			{turn: "You said this is Mia Carter.", field: name, value: "Mia Carter"},
 		},
 		"a name is the caller's own": {
 			{turn: "I'm Ann Lee and the other driver was Bob Smith.", quote: "I'm Ann Lee", field: name, value: "Ann Lee", want: true},
@@ -324,6 +363,8 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "My mother's name is Rosa Diaz.", field: name, value: "Rosa Diaz"},
 			{turn: "My dog's name is Rex.", field: name, value: "Rex"},
 			{turn: "This is Walter who hit me.", field: name, value: "Walter"},
+			{turn: "Ann Lee is my lawyer.", field: name, value: "Ann Lee"},
+			{asked: "What is the other driver's name, if I may ask?", turn: "Walter Stone.", field: name, value: "Walter Stone"},
 		},
 		"a relative's name is that relative's": {
 			{turn: "My husband Liam is on the policy too.", field: spouse, value: "Liam", want: true},
@@ -341,6 +382,10 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "Her husband is Liam.", field: spouse, value: "Liam"},
 			{turn: "My sister's son Max is here.", field: children, value: "Max"},
 			{turn: "My wife Joan Ann is here.", quote: "is here", field: spouse, value: "Joan"},
+			{turn: "My wife is Happy now.", field: spouse, value: "Happy"},
+			{turn: "Joan called.", field: spouse, value: "Joan"},
+			{turn: "Joan is my lawyer.", field: spouse, value: "Joan"},
+			{turn: "Joan is his wife.", field: spouse, value: "Joan"},
 		},
 		"what is another's is not the caller's": {
 			{turn: "The other driver's number is 206 555 0123.", field: phone, value: "2065550123"},
@@ -364,12 +409,16 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "I drive slowly, you know how it is there, then a Ford came.", field: maker, value: "Ford"},
 			{turn: "He said he lives next to me at 12 Birch Road.", field: address, value: "12 Birch Road"},
 			{asked: "What car does your son drive?", turn: "A Toyota.", field: maker, value: "Toyota"},
+			{turn: "My Honda is here, the other car is a Ford.", field: maker, value: "Ford"},
+			{turn: "My other car is a Ford.", field: maker, value: "Ford", want: true},
 		},
 		"a person remembered may be anybody named": {
 			{turn: "The witness's name is John Smith.", field: person, value: "John Smith", want: true},
 			{turn: "Her name is Kimberly Zimmerman.", field: person, value: "Kimberly Zimmerman", want: true},
 			{turn: "The driver is not John Smith.", field: person, value: "John Smith"},
 			{turn: "The witness's name is John Smithson.", field: person, value: "John Smith"},
+			{turn: "John saw it, and Peter Smith too.", field: person, value: "John Smith"},
+			{turn: "It was the driver of the van.", field: person, value: "the"},
 		},
 		"a date is in the quote": {
 			{turn: "My son Max was born on May 3.", field: birthdays, value: "May 3", want: true},
@@ -380,6 +429,7 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "Max was born on May 3rd 2015 and Mia on June 4th 2017.", field: birthdays, value: "May 3rd 2015, June 4th 2017", want: true},
 			{turn: "My renewal is on March 3rd.", field: "memory.date", value: "March 3rd", want: true},
 			{turn: "He was born on May 3rd, 2015.", field: birthdays, value: "2015-05-03"},
+			{asked: "When were you born?", turn: "May 3rd, 1980.", field: "personal.birth_date", value: "1980-05-03", want: true},
 		},
 		"text is the words said, side by side": {
 			{turn: "My new address is 12 Birch Road, Springfield.", field: address, value: "12 Birch Road, Springfield", want: true},
@@ -394,6 +444,10 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "I live at 112B Birch Road.", field: address, value: "112"},
 			{turn: "My wife's beneficiary is Joan.", field: "policies.life.beneficiary", value: "Joan", want: true},
 			{turn: "I want to insure my new Tesla Model 3.", field: model, value: "Model 3", want: true},
+			{turn: "My address is 12 Birch Road, Springfield.", field: address, value: "12 Birch Road in Springfield", want: true},
+			{asked: "What's your address?", turn: "Sure. 12 Birch Road.", field: address, value: "12 Birch Road", want: true},
+			{turn: "I live on R E Y E S Road.", field: address, value: "Reyes Road", want: true},
+			{turn: "I live on R E Y E S Road.", field: address, value: "Eyes Road"},
 		},
 		"a memory may take another form of the words": {
 			{turn: "Two branches fell on my roof.", field: "memory.incident", value: "branch fell on roof", want: true},
@@ -405,6 +459,10 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "I need a tow truck on Friday.", quote: "I need", field: "memory.request", value: "tow truck"},
 			{turn: "My neighbor needs a tow truck.", field: "memory.note", value: "needs a tow truck"},
 			{turn: "My neighbor needs a tow truck.", field: "memory.request", value: "neighbor needs a tow truck", want: true},
+			{turn: "I never drive at night.", field: "memory.note", value: "never drives at night", want: true},
+			{turn: "I need that tow truck.", field: "memory.note", value: "needs a tow truck", want: true},
+			{turn: "I need a tow truck on Friday.", quote: "tow truck", field: "memory.request", value: "tow truck on Friday", want: true},
+			{turn: "My neighbor needs a tow truck.", field: "memory.request", value: "needs a tow truck", want: true},
 		},
 		"health, faith and the like are not remembered": {
 			{turn: "I have diabetes.", field: "memory.health", value: "diabetes"},
@@ -421,6 +479,17 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The gate's time is bounded: it reads the beginning of an endless turn.
+func TestOnlyTheBeginningOfAnEndlessTurnIsRead(t *testing.T) {
+	t.Parallel()
+	for words, want := range map[int]bool{maxWords - 5: true, maxWords: false} {
+		c := claimed{turn: strings.Repeat("la ", words) + ". My name is Ann.", quote: "My name is Ann", field: "personal.name", value: "Ann"}
+		if got := c.holds(); got != want {
+			t.Errorf("after %d words: %v, want %v", words, got, want)
+		}
 	}
 }
 

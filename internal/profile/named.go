@@ -35,7 +35,7 @@ func (g *gate) nameBacked(r rule, value string, p place) bool {
 
 func nameWord(w string) bool {
 	initial := len(w) == 1 && w != "a"
-	return w[0] > '9' && (particles[w] || initial || !empty[w] && !notNames[w] && people[w] == nobody)
+	return w[0] > '9' && (initial || !empty[w] && !notNames[w] && people[w] == nobody)
 }
 
 // part is how many of the words the caller gives as names somewhere in the

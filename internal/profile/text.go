@@ -7,7 +7,7 @@ import "strings"
 func (g *gate) textBacked(r rule, subject string, p place, matches func(at int) int) bool {
 	for at := range p.words {
 		end := matches(at)
-		if end == 0 || p.all(empty, at, end) {
+		if p.all(empty, at, end) {
 			continue
 		}
 		if subject == "caller" && g.holds(r, p, at, end) ||

@@ -188,17 +188,24 @@ func TestListsBecomeOneFindingEach(t *testing.T) {
 // Whatever a model claims, the gate ends with each claim let through or refused
 // for a reason, the same each time, and quotes words of the caller.
 func FuzzGate(f *testing.F) {
-	f.Add("my name is Ann Lee, 206 555 0142, born May 3rd", "Ann Lee", "my name is Ann Lee", "text")
-	f.Add("twenty nineteen point five and a half hundred", "2019", "twenty nineteen", "int")
-	f.Add("tomorrow, in 999 years, 31/31, the thirty first of february", "tomorrow", "tomorrow", "date")
-	f.Add("a at b dot com", "a at b dot com", "a at b dot com", "email")
-	f.Add("a, b and c;;", "a, b and c", "a, b and c", "array[text]")
-	f.Fuzz(func(t *testing.T, text, value, quote, typ string) {
+	for i, c := range []claimed{
+		{turn: "my name is Ann Lee, 206 555 0123, born May 3rd", value: "Ann Lee", quote: "my name is Ann Lee"},
+		{asked: "What's your number?", turn: "double oh 206, no, sorry, +1 206 555 0123", value: "206 555 0123", quote: "206"},
+		{turn: "it's a n n at b dot com at work", value: "ann@b.com", quote: "at b"},
+		{turn: "I don't live at 12B Birch Road. Is it?", value: "12 Birch", quote: "12B Birch"},
+		{turn: "tomorrow, in 999 years, 31/31, the thirty first of february", value: "tomorrow", quote: "tomorrow"},
+		{turn: "I have, he told me I have, a twenty nineteen point five and a half hundred", value: "2019", quote: "twenty nineteen"},
+	} {
+		f.Add(c.asked, c.turn, c.value, c.quote, uint8(i))
+	}
+	fields := append(templateFields[:len(templateFields):len(templateFields)], events.Field{Path: "memory.policy_number"}, events.Field{Path: "memory.note"})
+	f.Fuzz(func(t *testing.T, question, text, value, quote string, field uint8) {
 		in := GateInput{
-			Turns:  []Turn{{Turn: 1, Role: events.RoleCaller, Text: text}, {Turn: 1, Role: events.RoleAgent, Text: "And " + value}},
-			Fields: []events.Field{{Path: "x.year", Type: typ}}, StartedAt: asked.StartedAt,
+			Turns:  []Turn{{Turn: 0, Role: events.RoleAgent, Text: question}, {Turn: 1, Role: events.RoleCaller, Text: text}},
+			Fields: templateFields, StartedAt: asked.StartedAt,
 		}
-		claim := []events.Finding{{Turn: 1, Field: "x.year", Value: value, Evidence: quote}}
+		path := fields[int(field)%len(fields)].Path
+		claim := []events.Finding{{Turn: 1, Field: path, Subject: subjectFor(path), Value: value, Evidence: quote}}
 		ok, no := Gate(in, claim)
 		if len(ok) == 0 && len(no) != 1 || len(ok) > 0 && len(no) != 0 {
 			t.Errorf("%d let through, %d refused", len(ok), len(no))
@@ -210,6 +217,11 @@ func FuzzGate(f *testing.F) {
 		}
 		if ok2, no2 := Gate(in, claim); !reflect.DeepEqual(ok2, ok) || !reflect.DeepEqual(no2, no) {
 			t.Error("not the same twice")
+		}
+		for _, stage := range events.Stages {
+			if _, missing := newGate(in).quoted(quote, 0); Staged(in.Turns, stage, quote) && missing != "" {
+				t.Errorf("%s by %q, which the caller did not say", stage, quote)
+			}
 		}
 	})
 }
