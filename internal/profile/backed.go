@@ -46,7 +46,7 @@ func (g *gate) backed(f events.Field, value, subject string, p place) bool {
 // holds reports whether the words from one to another, some of them quoted,
 // are said of whom the rule wants, and not denied.
 func (g *gate) holds(r rule, p place, at, end int) bool {
-	return p.quotes(at, end) && !p.denied(at, end, false) && g.owned(r, p, at, end)
+	return p.quotes(at, end) && !p.denied(at, end, false) && g.owned(r, p, at)
 }
 
 // affirms reports what the caller says of what the cues name, the last word
@@ -114,7 +114,7 @@ func (g *gate) answers(p place, at int, cues []phrase, of person) bool {
 }
 
 // owned reports whether what is said from a word on is whose the rule wants it.
-func (g *gate) owned(r rule, p place, at, end int) bool {
+func (g *gate) owned(r rule, p place, at int) bool {
 	switch r.whose {
 	case anyones:
 		from, to := p.sentence(at)
@@ -390,7 +390,7 @@ func (g *gate) dateSaid(r rule, value, subject string, p place) bool {
 	if who == another || subject == "caller" && who != self && who != nobody {
 		return false
 	}
-	return !p.denied(at, p.to, false) && g.owned(rule{cues: r.cues, whose: anyones}, p, at, p.to)
+	return !p.denied(at, p.to, false) && g.owned(rule{cues: r.cues, whose: anyones}, p, at)
 }
 
 // dateBacked allows for years and weeks that were not said.
