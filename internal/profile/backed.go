@@ -157,7 +157,7 @@ func (u *utterance) isDriven(cues []phrase, at int) bool {
 	if who != self || far {
 		return false
 	}
-	for i := at - 1; i >= max(by, at-6) && !apart[u.word(i)]; i-- {
+	for i := at - 1; i >= max(by, at-8) && !apart[u.word(i)]; i-- {
 		if ownWord(u.word(i)) || slices.ContainsFunc(cues, func(c phrase) bool { return u.means(c, i) }) {
 			return true
 		}

@@ -177,6 +177,8 @@ var (
 	complements = setOf("think know sure believe if whether that say said mean remember recall certain guess suppose")                              // unless one of these is before
 	replies     = setOf("i we it my our that this he she they the sorry thanks thank actually wait problem rush worries doubt wonder im its thats") // after a "no" that denies nothing
 	auxiliaries = setOf("am is are was were do does did have has isn aren don doesn didn wasn haven hasn")
+	copulas     = setOf("am is are was were isn aren wasn weren")
+	defining    = setOf("a an the my our mine right correct it") // after "is not": another thing than this
 	yeses       = setOf("yes yeah yep yup correct right sure exactly absolutely definitely indeed")
 	noes        = setOf("no nope nah not never")
 	correcting  = setOf("no sorry actually rather correction wait make mean meant")

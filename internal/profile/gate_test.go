@@ -122,6 +122,18 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "My wife is not Joan.", field: spouse, value: "Joan"},
 			{turn: "I was not born on May 3rd, 1980.", field: "personal.birth_date", value: "1980-05-03"},
 			{turn: "My policy number is not 4471200.", field: policy, value: "4471200"},
+			{turn: "My Honda is not starting.", field: maker, value: "Honda", want: true},
+			{turn: "My Honda will not start.", field: maker, value: "Honda", want: true},
+			{turn: "My car is not a Ford but a Honda.", field: maker, value: "Honda", want: true},
+			{turn: "I don't have a Ford and a Honda.", field: maker, value: "Honda"},
+			{turn: "I don't care I want 3 bedrooms.", field: beds, value: "3", want: true},
+			{turn: "I wonder if you insure my Honda.", field: maker, value: "Honda", want: true},
+			{turn: "I am used to my Honda.", field: maker, value: "Honda", want: true},
+			{turn: "I used my Honda a lot.", field: maker, value: "Honda", want: true},
+			{turn: "I used to drive a Honda.", field: maker, value: "Honda"},
+			{turn: "My name is Max. No rush.", field: name, value: "Max", want: true},
+			{turn: "My Honda? It is red.", field: maker, value: "Honda", want: true},
+			{turn: "Pre-approval is not done.", field: approved, value: "true"},
 		},
 		"what the caller takes back does not hold": {
 			{turn: "My policy number is 48, no, sorry, 45210.", field: policy, value: "45210", want: true},
@@ -194,6 +206,8 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{asked: "How many bedrooms do you need?", turn: "I have 2 kids.", field: beds, value: "2"},
 			{turn: "I make 500, budget is 400 thousand.", field: budget, value: "400000", want: true},
 			{turn: "I make 500, budget is 400 thousand.", field: budget, value: "500"},
+			{turn: "Peter's house has 3 bedrooms.", field: beds, value: "3"},
+			{turn: "Here's what I want: 3 bedrooms.", field: beds, value: "3", want: true},
 		},
 		"a year is said in full, or as one is": {
 			{turn: "I drive a 2019 Honda Civic.", field: year, value: "2019", want: true},
@@ -365,6 +379,8 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "This is Walter who hit me.", field: name, value: "Walter"},
 			{turn: "Ann Lee is my lawyer.", field: name, value: "Ann Lee"},
 			{asked: "What is the other driver's name, if I may ask?", turn: "Walter Stone.", field: name, value: "Walter Stone"},
+			{turn: "You said I'm Mia Carter.", field: name, value: "Mia Carter"},
+			{turn: "He said hello there, I'm Ann Lee.", field: name, value: "Ann Lee", want: true},
 		},
 		"a relative's name is that relative's": {
 			{turn: "My husband Liam is on the policy too.", field: spouse, value: "Liam", want: true},
@@ -386,6 +402,7 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{turn: "Joan called.", field: spouse, value: "Joan"},
 			{turn: "Joan is my lawyer.", field: spouse, value: "Joan"},
 			{turn: "Joan is his wife.", field: spouse, value: "Joan"},
+			{turn: "His car hit my wife Joan.", field: spouse, value: "Joan", want: true},
 		},
 		"what is another's is not the caller's": {
 			{turn: "The other driver's number is 206 555 0123.", field: phone, value: "2065550123"},
@@ -411,6 +428,8 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 			{asked: "What car does your son drive?", turn: "A Toyota.", field: maker, value: "Toyota"},
 			{turn: "My Honda is here, the other car is a Ford.", field: maker, value: "Ford"},
 			{turn: "My other car is a Ford.", field: maker, value: "Ford", want: true},
+			{turn: "I have two kids and a Honda.", field: maker, value: "Honda", want: true},
+			{turn: "I was hit by a guy. He said my number is 206 555 0123.", field: phone, value: "2065550123"},
 		},
 		"a person remembered may be anybody named": {
 			{turn: "The witness's name is John Smith.", field: person, value: "John Smith", want: true},

@@ -26,7 +26,7 @@ func (u *utterance) person(at int) person {
 		return another
 	case w.text == "by" && (apart[u.word(at-1)] || strings.HasSuffix(u.word(at-1), "ed")) && articles[next] && !ownWord(next):
 		return another // "hit by a"
-	case w.suffix && w.text == "s" && u.words[at-1].capital && !empty[u.words[at-1].text] && !notNames[u.words[at-1].text] && u.words[at-1].text != "name":
+	case w.suffix && w.text == "s" && u.words[at-1].capital && !empty[u.words[at-1].text] && !notNames[u.words[at-1].text]:
 		return another // "Peter's"
 	case w.text == "me" && (apart[u.word(at-1)] || u.word(at-1) == "to"):
 		return nobody // "next to me"
@@ -34,9 +34,9 @@ func (u *utterance) person(at int) person {
 		return another
 	case who == self, who == nobody:
 		return who
-	case next == "and" && who != another && people[u.word(at+2)] == nobody && !u.capitalAt(at+2):
+	case next == "and" && who != another:
 		return nobody // "two kids and a Honda": the Honda is not the kids'
-	case (who == spouse || who == child) && !u.ownRelation(at):
+	case !u.ownRelation(at):
 		return another
 	}
 	return who
@@ -82,7 +82,7 @@ func (u *utterance) reported(at int) bool {
 
 // denied reports whether the words from one to another are denied, or with
 // maybe given, only supposed: by a "not" before them in their clause, or by
-// an "is not" or a "no" after them.
+// an "is not my" or a "no" after them.
 func (u *utterance) denied(from, to int, maybe bool) bool {
 	for i := from - 1; i >= 0 && !u.words[i+1].pause; i-- {
 		w := u.words[i].text
@@ -102,7 +102,7 @@ func (u *utterance) denied(from, to int, maybe bool) bool {
 	if after.stop == '?' && noes[after.text] {
 		return true
 	}
-	return !after.pause && auxiliaries[after.text] && u.negates(to+1)
+	return !after.pause && copulas[after.text] && u.negates(to+1) && (maybe || defining[u.word(to+2)])
 }
 
 // negates reports whether a word denies what comes after it.
