@@ -442,6 +442,7 @@ func TestFindingsAreWhatTheCallerSaid(t *testing.T) {
 		"a date is in the quote": {
 			{turn: "My son Max was born on May 3.", field: birthdays, value: "May 3", want: true},
 			{turn: "Max was born on May 3. Anyway, thanks.", quote: "thanks", field: birthdays, value: "May 3"},
+			{turn: "Max was born on May 3.", quote: "Max was born", field: birthdays, value: "May 3"},
 			{turn: "I was born on May 3rd, 1980.", field: "personal.birth_date", value: "1980-05-03", want: true},
 			{turn: "My wife was born on May 3rd, 1980.", field: "personal.birth_date", value: "1980-05-03"},
 			{turn: "I saw it on May 3rd, 1980.", field: "personal.birth_date", value: "1980-05-03"},
