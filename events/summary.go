@@ -42,7 +42,7 @@ type Finding struct {
 // Reject is a claim of the model that code did not accept.
 type Reject struct {
 	Finding Finding `json:"finding"`
-	Reason  string  `json:"reason"` // quote_not_found, wrong_speaker, wrong_subject, unknown_field, bad_value, not_supported
+	Reason  string  `json:"reason"` // quote_not_found, wrong_speaker, wrong_subject, unknown_field, bad_value, not_supported, sensitive
 }
 
 // Message is a message the caller left (see message.taken).

@@ -4,6 +4,7 @@ import (
 	"math/big"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"neurosphere.ai/neurosphere/events"
@@ -114,10 +115,24 @@ func words(list string, first, step int64) map[string]int64 {
 // numbersIn are the numbers of a text in the order said, in digits or words:
 // "4,312", "250k", "two hundred and fifty thousand", "2 and a half". Two that
 // may be a year, as in "twenty nineteen", are that year.
-func numbersIn(text string) []*big.Rat {
+func numbersIn(text string) (out []*big.Rat) {
+	for _, n := range numbersAt(strings.ToLower(text)) {
+		out = append(out, n.n)
+	}
+	return out
+}
+
+// spoken is a number and its place in a text in small letters.
+type spoken struct {
+	n        *big.Rat
+	from, to int
+}
+
+func numbersAt(low string) []spoken {
 	r := numberReader{}
-	for _, tok := range numberToken.FindAllString(strings.ToLower(text), -1) {
-		r.token(tok)
+	for _, at := range numberToken.FindAllStringIndex(low, -1) {
+		r.at = at
+		r.token(low[at[0]:at[1]])
 	}
 	r.flush()
 	return r.out
@@ -125,7 +140,9 @@ func numbersIn(text string) []*big.Rat {
 
 // numberReader puts a number together, word by word.
 type numberReader struct {
-	out        []*big.Rat
+	out        []spoken
+	at         []int    // where the token is
+	from, to   int      // where the number begun is
 	total, cur *big.Rat // cur nil: none begun
 	room       int64    // what may be added now is less than this
 	gap        bool     // "and" or "a" came in between
@@ -154,7 +171,7 @@ func (r *numberReader) token(tok string) {
 			r.begin(new(big.Rat))
 		}
 		r.cur.Add(r.cur, half)
-		r.room, r.gap = 0, false
+		r.room, r.gap, r.to = 0, false, r.at[1]
 	case tok == "and" || tok == "a":
 		r.gap, r.century = r.cur != nil, false
 	default:
@@ -173,6 +190,7 @@ func (r *numberReader) token(tok string) {
 func (r *numberReader) add(n, next int64) {
 	if r.cur != nil && n > 0 && n < r.room && (!r.gap || r.room >= 100) {
 		r.cur.Add(r.cur, new(big.Rat).SetInt64(n))
+		r.to = r.at[1]
 	} else {
 		r.flush()
 		r.begin(new(big.Rat).SetInt64(n))
@@ -182,6 +200,7 @@ func (r *numberReader) add(n, next int64) {
 
 func (r *numberReader) begin(n *big.Rat) {
 	r.cur, r.total, r.room, r.gap = n, new(big.Rat), 0, false
+	r.from, r.to = r.at[0], r.at[1]
 }
 
 func (r *numberReader) scale(by int64) {
@@ -190,7 +209,7 @@ func (r *numberReader) scale(by int64) {
 		r.total.Add(r.total, r.cur)
 		r.cur = new(big.Rat)
 	}
-	r.room, r.gap = by, false
+	r.room, r.gap, r.to = by, false, r.at[1]
 }
 
 func (r *numberReader) flush() {
@@ -205,12 +224,12 @@ func (r *numberReader) flush() {
 	r.century = !r.gap && (v == 19 || v == 20)
 	r.cur, r.gap = nil, false
 	if afterCentury && v >= 10 && v < 100 {
-		last := r.out[len(r.out)-1]
-		last.Mul(last, big.NewRat(100, 1)).Add(last, n)
-		r.century = false
+		last := &r.out[len(r.out)-1]
+		last.n.Mul(last.n, big.NewRat(100, 1)).Add(last.n, n)
+		last.to, r.century = r.to, false
 		return
 	}
-	r.out = append(r.out, n)
+	r.out = append(r.out, spoken{n, r.from, r.to})
 }
 
 // phone is E.164; a number without its country is of North America. One
@@ -230,24 +249,35 @@ func phone(v string) (string, bool) {
 	return "", false
 }
 
-// digitsIn are all digits of a text, also those said as words.
+// digitsIn are all digits of a text, also those said as words, "double seven"
+// too.
 func digitsIn(s string) string {
 	var b strings.Builder
-	for _, tok := range numberToken.FindAllString(strings.ToLower(s), -1) {
-		switch n, ok := small[tok]; {
-		case tok[0] >= '0' && tok[0] <= '9':
-			for _, r := range tok {
-				if r >= '0' && r <= '9' {
-					b.WriteRune(r)
-				}
-			}
-		case tok == "oh" || tok == "o":
-			b.WriteByte('0')
-		case ok && n < 10:
-			b.WriteByte(byte('0' + n))
+	times := 1
+	for _, w := range hear(s).words {
+		if n := repeats[w.text]; n > 0 {
+			times = n
+			continue
 		}
+		if d := digits(w); d != "" {
+			b.WriteString(strings.Repeat(d, times))
+		}
+		times = 1
 	}
 	return b.String()
+}
+
+// digits are what a word adds to a number said digit by digit.
+func digits(w word) string {
+	switch n, ok := small[w.text]; {
+	case ok && n < 10:
+		return strconv.FormatInt(n, 10)
+	case w.text == "oh" || w.text == "o":
+		return "0"
+	case w.text[0] >= '0' && w.text[0] <= '9':
+		return w.text
+	}
+	return ""
 }
 
 var (

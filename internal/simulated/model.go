@@ -234,7 +234,7 @@ func ownName(said []string) string {
 	name := ""
 	for _, s := range said {
 		for _, f := range nameIn(s, false) {
-			name = better(name, f.value)
+			name = better(name, f)
 		}
 	}
 	return name

@@ -116,7 +116,7 @@ func adopt(s events.Settings, c call, raw string, sum *events.CallSummarized) er
 	if slices.Contains(resolutions, said.Resolution) {
 		sum.Resolution = said.Resolution
 	}
-	if slices.Contains(events.Stages, said.Stage) && profile.Quoted(c.turns, said.StageQuote) {
+	if slices.Contains(events.Stages, said.Stage) && profile.Staged(c.turns, said.Stage, said.StageQuote) {
 		sum.Stage, sum.StageQuote = said.Stage, clip(said.StageQuote, 500)
 	}
 	if len(said.Findings) > 200 {
