@@ -13,6 +13,9 @@ import (
 // of whom it is about. The quote has to carry some of it; the rest of the turn
 // may complete it.
 func (g *gate) backed(f events.Field, value, subject string, p place) bool {
+	if !english(g.Turns[p.turn].Lang) {
+		return p.verbatim(f, value)
+	}
 	r := ruleOf(f.Path)
 	switch group, _, _ := strings.Cut(f.Path, "."); {
 	case f.Type == "boolean":
@@ -41,6 +44,26 @@ func (g *gate) backed(f events.Field, value, subject string, p place) bool {
 	}
 	words := hear(value).words
 	return g.textBacked(r, subject, p, func(at int) int { return p.matches(words, at) })
+}
+
+func english(lang string) bool {
+	primary, _, _ := strings.Cut(lang, "-")
+	return primary == "" || strings.EqualFold(primary, "en")
+}
+
+// verbatim reports whether the quote has the value as it is: all that can be
+// told where the words around it cannot be read.
+func (p place) verbatim(f events.Field, value string) bool {
+	if f.Type == "phone" {
+		said := ""
+		for _, w := range p.words[p.from:p.to] {
+			said += digits(w)
+		}
+		return len(said) >= 7 && strings.HasSuffix(digitsIn(value), said)
+	}
+	words := hear(value).words
+	at := p.find(words, p.from)
+	return at >= 0 && at+len(words) <= p.to
 }
 
 // holds reports whether the words from one to another, some of them quoted,

@@ -2,8 +2,9 @@
 // claims against the caller's own words, and folds what was accepted into a
 // profile. It is pure: same input, same bytes, in any order of arrival.
 //
-// The gate reads English by rules, and when in doubt it refuses. A claim
-// passes when all of this holds:
+// The gate reads English by rules, and when in doubt it refuses; in other
+// languages it lets through what stands in the quote as it is (verbatim). A
+// claim passes when all of this holds:
 //
 //   - Its quote stands word for word in one turn of the caller (Gate).
 //   - Its field can hold facts about its subject (subject).
@@ -45,6 +46,7 @@ type Turn struct {
 	Turn int    `json:"turn"`
 	Role string `json:"role"`
 	Text string `json:"text"`
+	Lang string `json:"-"` // BCP 47, as recognised; empty: English
 }
 
 // GateInput is what claims are checked against.

@@ -544,3 +544,26 @@ func TestStagesAreSaidByTheCaller(t *testing.T) {
 		})
 	}
 }
+
+// What the rules cannot read has to stand in the quote as it is.
+func TestOtherLanguagesAreTakenWordForWord(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		turn, quote, field, value string
+		want                      bool
+	}{
+		{"Me llamo Ana López y mi coche es un Seat.", "Me llamo Ana López", "personal.name", "Ana López", true},
+		{"Me llamo Ana López y mi coche es un Seat.", "Me llamo Ana López", "personal.name", "Ana Lopes", false},
+		{"Me llamo Ana López y mi coche es un Seat.", "mi coche es", "policies.auto_1.make", "Seat", false},
+		{"Me llamo Ana López y mi coche es un Seat.", "mi coche es un Seat", "policies.auto_1.make", "Seat", true},
+		{"Mi número es el 206 555 0142.", "el 206 555 0142", "personal.phone", "+12065550142", true},
+		{"Mi número es el 206 555 0142.", "el 206 555", "personal.phone", "+12065550142", false},
+		{"Quiero comprar una casa.", "Quiero comprar una casa.", "status.buyer_or_seller", "buyer", false},
+	} {
+		in := GateInput{Turns: []Turn{{Turn: 1, Role: events.RoleCaller, Text: tc.turn, Lang: "es-MX"}}, Fields: templateFields, Agent: "Alma", StartedAt: asked.StartedAt}
+		accepted, rejected := Gate(in, []events.Finding{{Turn: 1, Evidence: tc.quote, Subject: "caller", Field: tc.field, Value: tc.value}})
+		if len(accepted) > 0 != tc.want {
+			t.Errorf("%s %q of %q: %+v", tc.field, tc.value, tc.quote, rejected)
+		}
+	}
+}

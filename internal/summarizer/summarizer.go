@@ -169,7 +169,7 @@ func transcript(facts []events.Event) call {
 			}
 		case events.TurnHeard:
 			c.heard++
-			c.turns = append(c.turns, profile.Turn{Turn: f.Turn, Role: events.RoleCaller, Text: f.Text})
+			c.turns = append(c.turns, profile.Turn{Turn: f.Turn, Role: events.RoleCaller, Text: f.Text, Lang: f.Lang})
 		case events.TurnSpoken:
 			c.answered = max(c.answered, f.Turn)
 			if f.Turn > 0 {
