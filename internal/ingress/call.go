@@ -50,7 +50,7 @@ type call struct {
 	keys        strings.Builder
 	transfers   int
 	transferred string         // name of the last transfer rule used
-	moved       int            // the turn whose answer led there: it was heard, and Twilio does not replay it
+	moved       int            // the turn whose answer led there, if any: it was heard, and Twilio does not replay it
 	dialling    bool           // the caller is with a person of the tenant
 	ending      *events.Action // what we told Twilio to do when we ended the relay
 	endsAt      time.Time      // when a silent line is given up; zero: never
@@ -235,7 +235,7 @@ func (c *call) open(m opened) {
 		c.dialled(cmp.Or(m.setup.Parameters[paramDialled], "failed"))
 	}
 	c.sock, c.session, c.endsAt, c.dialling = m.sock, m.setup.SessionID, time.Time{}, false
-	c.fresh = c.answered && c.turn > c.moved
+	c.fresh = c.answered && (c.moved == 0 || c.turn > c.moved)
 	if c.answered {
 		c.log.Info("caller reconnected", zap.Int("turn", c.turn))
 		c.resume()

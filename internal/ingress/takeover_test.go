@@ -231,6 +231,13 @@ func TestWordsTwilioReplaysAreNotAnotherTurn(t *testing.T) {
 	if c.turn != 2 {
 		t.Error("other words pass for replayed ones")
 	}
+	c = resumed(w) // its past comes to the log after its socket
+	c.open(opened{sock: &socket{}})
+	c.adopt([]events.Event{{Fact: events.TurnHeard{Turn: 1, Text: "My roof leaks."}}})
+	c.heard("My roof leaks.", "")
+	if c.turn != 1 {
+		t.Error("replayed words of a past that came late became another turn")
+	}
 	c = heard()
 	c.fresh = false
 	c.heard("My roof leaks.", "")
