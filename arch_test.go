@@ -34,13 +34,14 @@ var allowed = map[string]string{
 	"internal/bus/embedded": "internal/bus",
 	"internal/store":        "events internal/profile",
 	"internal/settings":     "events internal/bus internal/store",
+	"internal/readmodel":    "events internal/profile internal/store",
 	"internal/simulated":    "events internal/twilio internal/openai",
 	"internal/app":          "events schemas internal/bus internal/store internal/settings internal/simulated internal/twilio internal/openai",
 
 	"internal/ingress":      workerMay + " internal/twilio",
 	"internal/conversation": workerMay + " internal/openai internal/profile",
 	"internal/summarizer":   workerMay + " internal/openai internal/profile",
-	"internal/profiler":     workerMay + " internal/profile",
+	"internal/profiler":     workerMay + " internal/readmodel",
 	"internal/notifier":     workerMay + " internal/twilio",
 
 	"cmd/ingress":      "internal/app internal/ingress",

@@ -98,6 +98,7 @@ type MemoryStored struct {
 // MemoryForgotten: the memory is no longer to be used or shown.
 type MemoryForgotten struct {
 	Memory string `json:"memory"`
+	Caller string `json:"caller"`
 	By     string `json:"by"`
 }
 

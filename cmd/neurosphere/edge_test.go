@@ -11,6 +11,7 @@ import (
 	"github.com/coder/websocket"
 
 	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/simulated"
 	"neurosphere.ai/neurosphere/internal/twilio"
 )
@@ -204,16 +205,12 @@ func TestCallsGoAsCallersDo(t *testing.T) {
 			t.Fatalf("%+v", r)
 		}
 		s.until("cut is stated", func() bool {
-			rows, err := s.Store.For(tenant.Tenant)
+			facts, err := s.Bus.ReadCall(t.Context(), tenant.Tenant, r.CallSID, bus.Span{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			lines, err := rows.TurnsOf(t.Context(), r.CallSID)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, l := range lines {
-				if l.Cut && l.Text == strings.TrimSpace(r.Turns[0].Heard) {
+			for _, e := range facts {
+				if f, ok := e.Fact.(events.TurnSpoken); ok && f.Cut && f.Text == strings.TrimSpace(r.Turns[0].Heard) {
 					return true
 				}
 			}

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"neurosphere.ai/neurosphere/events"
 )
 
 // SummaryOf is one past call of a caller.
@@ -48,14 +46,22 @@ func (t *Tenant) CallerContext(ctx context.Context, user string, summaries int) 
 		if stage != nil {
 			c.Stage = *stage
 		}
-		return c, errors.Join(json.Unmarshal(sums, &c.Summaries), json.Unmarshal(style, &c.Style), json.Unmarshal(memories, &c.Memories))
+		averages := map[string]Average{}
+		if style != nil {
+			err = json.Unmarshal(style, &averages)
+		}
+		c.Style = map[string]int{}
+		for metric, a := range averages {
+			c.Style[metric] = int(a.Sum / max(a.N, 1) / 1_000_000)
+		}
+		return c, errors.Join(err, json.Unmarshal(sums, &c.Summaries), json.Unmarshal(memories, &c.Memories))
 	}, `
 		SELECT p.name, p.quick_bio, p.profile, p.total_calls, p.last_call_at,
 			(SELECT stage FROM leads l WHERE l.customer_id = $1 AND l.user_id = $2),
 			(SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.call_date DESC, s.call_id), '[]') FROM (
 				SELECT call_id, call_date, summary, key_topics, sentiment, resolution_status FROM call_summaries
 				WHERE customer_id = $1 AND user_id = $2 ORDER BY call_date DESC, call_id LIMIT $3) s),
-			(SELECT coalesce(jsonb_object_agg(metric, (sum_micros / n / 1000000)), '{}') FROM personality_averages a WHERE a.customer_id = $1 AND a.user_id = $2),
+			(SELECT averages FROM personality_averages a WHERE a.customer_id = $1 AND a.user_id = $2),
 			(SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM (
 				SELECT DISTINCT ON (key) key, value FROM memories m WHERE m.customer_id = $1 AND m.user_id = $2
 				ORDER BY key, created_at DESC, id LIMIT 50) m)
@@ -92,12 +98,6 @@ func (t *Tenant) Call(ctx context.Context, id string) (CallOf, error) {
 		SELECT c.call_id, c.user_id, c.received_at, c.ended_at, c.seconds, c.reason, c.turns, s.summary
 		FROM calls c LEFT JOIN call_summaries s ON s.customer_id = $1 AND s.call_id = c.call_id
 		WHERE c.customer_id = $1 AND c.call_id = $2`, id)
-}
-
-// TurnsOf are what was said in a call, in order.
-func (t *Tenant) TurnsOf(ctx context.Context, call string) ([]events.Line, error) {
-	return many(ctx, t, pgx.RowToStructByPos[events.Line],
-		`SELECT role, text, cut FROM turns WHERE customer_id = $1 AND call_id = $2 ORDER BY call_seq, seq`, call)
 }
 
 // TextOf is one text, as shown to people.

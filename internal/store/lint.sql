@@ -10,7 +10,7 @@ rel AS (
     CASE s.nspname WHEN 'app' THEN c.relname ELSE s.nspname || '.' || c.relname END AS name
   FROM pg_class c JOIN spaces s ON s.oid = c.relnamespace
   WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')),
-tbl AS (SELECT * FROM rel WHERE nspname = 'app' AND kind IN ('r', 'p', 'f') AND NOT relname = ANY ($2::text[])),
+tbl AS (SELECT * FROM rel WHERE nspname IN ('app', 'rebuild') AND kind IN ('r', 'p', 'f') AND NOT relname = ANY ($2::text[])),
 cid AS (SELECT attrelid, attnum, attnotnull, atthasdef FROM pg_attribute WHERE attname = 'customer_id' AND NOT attisdropped),
 guard AS (SELECT '(customer_id = (current_setting(''app.customer_id''::text))::integer)'::text AS expr),
 -- Who may do what to which, columns included; nothing counts in a schema that cannot be entered.
@@ -43,8 +43,8 @@ UNION ALL SELECT 'constraint is not validated: ' || conname, name FROM tbl JOIN 
 
 -- What shows tables to others than its reader.
 UNION ALL SELECT 'view without security_invoker', name FROM rel
-  WHERE nspname = 'app' AND kind = 'v' AND NOT coalesce(reloptions && ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false)
-UNION ALL SELECT DISTINCT 'materialized view readable by ' || rolname, name FROM may WHERE nspname = 'app' AND kind = 'm'
+  WHERE nspname IN ('app', 'rebuild') AND kind = 'v' AND NOT coalesce(reloptions && ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false)
+UNION ALL SELECT DISTINCT 'materialized view readable by ' || rolname, name FROM may WHERE nspname IN ('app', 'rebuild') AND kind = 'm'
 UNION ALL SELECT 'function that runs as its owner, for ' || r.rolname, p.oid::regprocedure::text
   FROM roles r CROSS JOIN pg_proc p JOIN spaces s ON s.oid = p.pronamespace
   WHERE p.prosecdef AND has_schema_privilege(r.oid, s.oid, 'usage') AND has_function_privilege(r.oid, p.oid, 'execute')
@@ -56,7 +56,7 @@ UNION ALL SELECT rolname || ' may ' || act, name FROM may WHERE oid IN (SELECT o
 UNION ALL SELECT rolname || ' may ' || act || ' without being the platform', name FROM may
   WHERE app AND nspname = 'app' AND relname = ANY ($2::text[])
 UNION ALL SELECT rolname || ' may ' || act || ' outside the schema', name FROM may
-  WHERE nspname <> 'app' AND NOT (app AND act = 'select' AND name = $3)
+  WHERE nspname NOT IN ('app', 'rebuild') AND NOT (app AND act = 'select' AND name = $3)
 UNION ALL SELECT 'owned by ' || r.rolname, name FROM rel JOIN roles r ON pg_has_role(r.oid, relowner, 'member')
 UNION ALL SELECT 'role is superuser, bypasses row security, replicates or may create', r.rolname FROM roles JOIN pg_roles r USING (oid)
   WHERE rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication

@@ -63,10 +63,10 @@ func TestDatabaseThatIsBehindIsRefused(t *testing.T) {
 	if err := store.Migrate(t.Context(), adm, ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := su.Exec(t.Context(), `DELETE FROM neurosphere_migrations WHERE version_id = 3`); err != nil {
+	if _, err := su.Exec(t.Context(), `DELETE FROM neurosphere_migrations WHERE version_id = 4`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := open(t, app); !errors.Is(err, store.ErrBehind) || !strings.Contains(err.Error(), "(2 of 3 applied)") {
+	if _, err := open(t, app); !errors.Is(err, store.ErrBehind) || !strings.Contains(err.Error(), "(3 of 4 applied)") {
 		t.Errorf("one missing: %v", err)
 	}
 }

@@ -15,6 +15,9 @@ import (
 // Projection is one transaction in which the rows that events of one tenant
 // lead to are written, together with how far the stream has been applied. One
 // event of another tenant, and none of it is: ErrWrongTenant.
+//
+// Rows are gathered and written table by table. Writing what an event says
+// again changes nothing, and events may come in any order.
 type Projection struct {
 	Applied uint64 // sequence of the last event applied before
 	Event   string // its id; empty where a former version applied it
@@ -22,15 +25,30 @@ type Projection struct {
 	ctx  context.Context
 	q    tx
 	name string
-	b    pgx.Batch
+	rows gathered
 	err  error // why nothing may be written
 }
 
 // Project runs f in such a transaction. streamCreated is when the stream came
 // to be; ErrRecreated when the rows are of another one.
 func (t *Tenant) Project(ctx context.Context, name string, streamCreated time.Time, f func(*Projection) error) error {
+	return t.project(ctx, live, name, streamCreated, f)
+}
+
+// The two sets of read models: those in use, and those being rebuilt.
+const (
+	live    = ""
+	rebuilt = "SET LOCAL search_path = rebuild, app"
+)
+
+func (t *Tenant) project(ctx context.Context, into, name string, streamCreated time.Time, f func(*Projection) error) error {
 	streamCreated = streamCreated.UTC().Truncate(time.Microsecond)
 	return t.begin(ctx, func(q tx) error {
+		if into != live {
+			if _, err := q.tx.Exec(ctx, into); err != nil {
+				return err
+			}
+		}
 		_, err := q.exec(ctx, `INSERT INTO projection_offsets (customer_id, projection, seq, stream_created) VALUES ($1, $2, 0, $3) ON CONFLICT DO NOTHING`, name, streamCreated)
 		if err != nil {
 			return err
@@ -58,7 +76,7 @@ func (t *Tenant) Project(ctx context.Context, name string, streamCreated time.Ti
 // SetApplied notes that every event up to seq, which is of the one given, is in
 // the rows.
 func (p *Projection) SetApplied(seq uint64, event string) {
-	p.do(`UPDATE projection_offsets SET seq = $3, event_id = $4 WHERE customer_id = $1 AND projection = $2`, p.name, int64(seq), event)
+	p.rows.applied, p.rows.event = seq, event
 }
 
 // of keeps an event of another tenant out of this one's rows.
@@ -68,114 +86,88 @@ func (p *Projection) of(e events.Event) {
 	}
 }
 
-// do queues one write; flush sends what is queued.
-func (p *Projection) do(sql string, args ...any) {
-	p.b.Queue(sql, append([]any{int32(p.q.id)}, args...)...)
-}
-
-func (p *Projection) flush() error {
-	if p.err != nil {
-		return p.err
-	}
-	if p.b.Len() == 0 {
-		return nil
-	}
-	b := p.b
-	p.b = pgx.Batch{}
-	return p.q.tx.SendBatch(p.ctx, &b).Close()
-}
-
-// Fresh says which of ids were never applied before, and notes them.
-func (p *Projection) Fresh(ids []string) (map[string]bool, error) {
-	fresh := map[string]bool{}
-	rows, err := query(p.ctx, p.q, pgx.RowTo[string], `
-		INSERT INTO inbox (customer_id, event_id) SELECT DISTINCT $1::int, unnest($2::text[])
-		ON CONFLICT DO NOTHING RETURNING event_id`, ids)
-	for _, id := range rows {
-		fresh[id] = true
-	}
-	return fresh, err
-}
-
 // Received writes what call.received says.
 func (p *Projection) Received(e events.Event, f events.CallReceived) {
 	p.of(e)
-	p.do(`INSERT INTO calls AS c (customer_id, call_id, user_id, called, received_at, seq) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (customer_id, call_id) DO UPDATE SET user_id = excluded.user_id, called = excluded.called,
-			received_at = excluded.received_at, seq = greatest(c.seq, excluded.seq)`,
-		e.Call, f.From, f.To, e.Time, int64(e.Seq))
+	p.rows.call(callRow{Call: e.Call, Received: true, User: &f.From, Called: &f.To, ReceivedAt: &e.Time, Seq: int64(e.Seq)})
 }
 
 // Answered writes what call.answered says.
 func (p *Projection) Answered(e events.Event) {
 	p.of(e)
-	p.do(`INSERT INTO calls AS c (customer_id, call_id, answered_at, seq) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (customer_id, call_id) DO UPDATE SET answered_at = excluded.answered_at, seq = greatest(c.seq, excluded.seq)`,
-		e.Call, e.Time, int64(e.Seq))
+	p.rows.call(callRow{Call: e.Call, AnsweredAt: &e.Time, Seq: int64(e.Seq)})
 }
 
 // Ended writes what call.ended says. Of the call's beginning it is the only
 // word when call.received did not come, or has not yet.
 func (p *Projection) Ended(e events.Event, f events.CallEnded) {
 	p.of(e)
-	p.do(`INSERT INTO calls AS c (customer_id, call_id, user_id, called, received_at, ended_at, seconds, reason, turns, transferred_to, seq)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-		ON CONFLICT (customer_id, call_id) DO UPDATE SET user_id = coalesce(c.user_id, excluded.user_id), called = coalesce(c.called, excluded.called),
-			received_at = coalesce(c.received_at, excluded.received_at), ended_at = excluded.ended_at, seconds = excluded.seconds,
-			reason = excluded.reason, turns = excluded.turns, transferred_to = excluded.transferred_to, seq = greatest(c.seq, excluded.seq)`,
-		e.Call, f.From, f.To, f.StartedAt, f.EndedAt, f.Seconds, f.Reason, f.Turns, f.Transferred, int64(e.Seq))
-	p.usage(f.StartedAt, 1, int64(f.Seconds), int64(f.Turns), 0)
+	p.rows.call(callRow{
+		Call: e.Call, User: &f.From, Called: &f.To, ReceivedAt: &f.StartedAt, EndedAt: &f.EndedAt,
+		Seconds: &f.Seconds, Reason: &f.Reason, Turns: &f.Turns, Transferred: &f.Transferred, Seq: int64(e.Seq),
+	})
 }
 
-// Turn writes one utterance.
-func (p *Projection) Turn(e events.Event, role string, turn int, text string, cut bool, way string) {
+// Transferred writes what call.transferred says.
+func (p *Projection) Transferred(e events.Event, f events.CallTransferred) {
 	p.of(e)
-	p.do(`INSERT INTO turns (customer_id, call_id, event_id, call_seq, turn, role, text, cut, way, said_at, seq)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING`,
-		e.Call, e.ID, e.CallSeq, turn, role, text, cut, way, e.Time, int64(e.Seq))
+	r := transferRow{Call: e.Call, Nth: f.Nth, Rule: f.To, Number: f.Number, Reason: f.Reason, Outcome: f.Outcome, Seq: int64(e.Seq)}
+	if f.Outcome == "" {
+		r.Began = &e.Time
+	}
+	p.rows.transfer(r)
+}
+
+// Recorded writes what call.recorded says.
+func (p *Projection) Recorded(e events.Event, f events.CallRecorded) {
+	p.of(e)
+	p.rows.recordings = append(p.rows.recordings, recordingRow{e.Call, f.Recording, f.URL, f.Seconds, e.Time, int64(e.Seq)})
 }
 
 // MessageTaken writes a message a caller left.
 func (p *Projection) MessageTaken(e events.Event, f events.MessageTaken) {
 	p.of(e)
-	p.do(`INSERT INTO messages_taken (customer_id, call_id, event_id, for_whom, text, callback, taken_at, seq)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
-		e.Call, e.ID, f.For, f.Text, f.Callback, e.Time, int64(e.Seq))
+	p.rows.messages = append(p.rows.messages, messageRow{e.Call, e.ID, f.For, f.Text, f.Callback, e.Time, int64(e.Seq)})
 }
 
-// Summarized keeps a call's summary, whole; a later revision replaces it.
-func (p *Projection) Summarized(e events.Event, f events.CallSummarized, variables map[string]string) error {
+// Stated keeps a fact about a caller, of which the profile is folded.
+func (p *Projection) Stated(e events.Event, user string, f events.Fact) error {
 	p.of(e)
-	f.Producer.Raw = "" // stays in the event
-	fact, err := json.Marshal(f)
+	raw, err := json.Marshal(f)
 	if err != nil {
 		return err
 	}
-	topics, err := json.Marshal(f.Topics)
-	if err != nil {
-		return err
-	}
-	vars, err := json.Marshal(variables)
-	if err != nil {
-		return err
-	}
-	p.do(`INSERT INTO call_summaries AS s (customer_id, call_id, user_id, call_date, duration_seconds, summary, key_topics, key_variables, sentiment, resolution_status, revision, fact, seq)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-		ON CONFLICT (customer_id, call_id) DO UPDATE SET user_id = excluded.user_id, call_date = excluded.call_date,
-			duration_seconds = excluded.duration_seconds, summary = excluded.summary, key_topics = excluded.key_topics,
-			key_variables = excluded.key_variables, sentiment = excluded.sentiment, resolution_status = excluded.resolution_status,
-			revision = excluded.revision, fact = excluded.fact, seq = excluded.seq
-		WHERE s.revision < excluded.revision`,
-		e.Call, f.Caller, f.StartedAt, f.Seconds, f.Summary, topics, vars, f.Sentiment, f.Resolution, f.Revision, fact, int64(e.Seq))
+	p.rows.facts = append(p.rows.facts, factRow{user, e.ID, f.Name(), e.Call, string(raw), e.Time, int64(e.Seq)})
 	return nil
 }
 
-// Staged keeps a move of a lead by someone.
-func (p *Projection) Staged(e events.Event, f events.LeadStaged) {
+// Summarized keeps a call's summary; a later revision replaces it.
+func (p *Projection) Summarized(e events.Event, f events.CallSummarized) error {
 	p.of(e)
-	p.do(`INSERT INTO lead_stagings (customer_id, user_id, event_id, stage, staged_at, by, reason, seq)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
-		f.Caller, e.ID, f.Stage, e.Time, f.By, f.Reason, int64(e.Seq))
+	r := summaryRow{
+		Call: e.Call, User: f.Caller, Date: f.StartedAt, Seconds: f.Seconds, Summary: f.Summary, Sentiment: f.Sentiment,
+		Resolution: f.Resolution, Revision: f.Revision, Seq: int64(e.Seq),
+	}
+	variables, metrics := map[string]string{}, map[string]int64{}
+	for _, v := range f.Findings {
+		variables[v.Field] = v.Value
+	}
+	for _, m := range f.Style {
+		metrics[m.Metric] = m.Micros
+	}
+	for to, v := range map[*string]any{&r.Topics: f.Topics, &r.Variables: variables, &r.Metrics: metrics} {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		*to = string(raw)
+	}
+	p.rows.summary(r)
+	if !events.Identified(f.Caller) {
+		return nil // nobody's to remember
+	}
+	f.Producer.Raw = "" // stays in the event
+	return p.Stated(e, f.Caller, f)
 }
 
 // TextChange is what one event says of a text; empty fields say nothing.
@@ -186,73 +178,95 @@ type TextChange struct {
 }
 
 // Text writes what an event says of a text, whatever came before.
-func (p *Projection) Text(c TextChange) {
-	p.do(`INSERT INTO texts AS t (customer_id, message_id, call_id, recipient, purpose, body, sid, error_code, requested_at, sent_at, delivered_at, failed_at, seq)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-		ON CONFLICT (customer_id, message_id) DO UPDATE SET
-			call_id = coalesce(nullif(t.call_id, ''), excluded.call_id), recipient = coalesce(nullif(t.recipient, ''), excluded.recipient),
-			purpose = coalesce(nullif(t.purpose, ''), excluded.purpose), body = coalesce(nullif(t.body, ''), excluded.body),
-			sid = coalesce(nullif(t.sid, ''), excluded.sid), error_code = coalesce(nullif(t.error_code, ''), excluded.error_code),
-			requested_at = least(t.requested_at, excluded.requested_at), sent_at = least(t.sent_at, excluded.sent_at),
-			delivered_at = least(t.delivered_at, excluded.delivered_at), failed_at = least(t.failed_at, excluded.failed_at),
-			seq = greatest(t.seq, excluded.seq)`,
-		c.Message, c.Call, c.Recipient, c.Purpose, c.Body, c.SID, c.Code, c.Requested, c.Sent, c.Delivered, c.Failed, int64(c.Seq))
-	if c.Sent != nil {
-		p.usage(*c.Sent, 0, 0, 0, 1)
-	}
+func (p *Projection) Text(e events.Event, c TextChange) {
+	p.of(e)
+	c.Seq = e.Seq
+	p.rows.text(c)
 }
 
 // OptOut notes that number wants no texts, or wants them again. The latest
 // word counts, by when it was said.
 func (p *Projection) OptOut(e events.Event, number string, out bool) {
 	p.of(e)
-	p.do(`INSERT INTO sms_opt_outs AS o (customer_id, number, out, since, seq) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (customer_id, number) DO UPDATE SET out = excluded.out, since = excluded.since, seq = excluded.seq
-		WHERE (o.since, o.seq) < (excluded.since, excluded.seq)`,
-		number, out, e.Time, int64(e.Seq))
+	p.rows.optOut(optOutRow{number, out, e.Time, int64(e.Seq)})
 }
 
-func (p *Projection) usage(at time.Time, calls, seconds, turns, texts int64) {
-	p.do(`INSERT INTO usage_days AS u (customer_id, day, calls, seconds, turns, texts) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (customer_id, day) DO UPDATE SET calls = u.calls + excluded.calls, seconds = u.seconds + excluded.seconds,
-			turns = u.turns + excluded.turns, texts = u.texts + excluded.texts`,
-		at.UTC().Truncate(24*time.Hour), calls, seconds, turns, texts)
+// TemplateSet notes which fields the tenant's profiles have; the latest version
+// of the settings counts. Profiles are to be folded again: see Refold.
+func (p *Projection) TemplateSet(e events.Event, version int64, t events.Template) error {
+	p.of(e)
+	raw, err := json.Marshal(t)
+	if err == nil && (p.rows.template == nil || p.rows.template.Version < version) {
+		p.rows.template = &templateRow{version, string(raw), int64(e.Seq)}
+	}
+	return err
 }
 
-// SummaryRow is one summarized call of a caller, as folded from.
-type SummaryRow struct {
-	Call string
-	Fact events.CallSummarized
-	Seq  uint64
-}
-
-// StagingRow is one move of a lead.
-type StagingRow struct {
-	Event, Stage, By, Reason string
-	At                       time.Time
-}
-
-// CallerFacts is everything a caller's profile is folded from.
-func (p *Projection) CallerFacts(user string) (calls []SummaryRow, moves []StagingRow, err error) {
+// Template is what the tenant's profiles are folded by; ok is false as long as
+// no settings have been read.
+func (p *Projection) Template() (t events.Template, ok bool, err error) {
 	if err := p.flush(); err != nil {
-		return nil, nil, err
+		return t, false, err
 	}
-	calls, err = query(p.ctx, p.q, func(r pgx.CollectableRow) (s SummaryRow, err error) {
-		var raw []byte
-		var seq int64
-		if err := r.Scan(&s.Call, &raw, &seq); err != nil {
-			return s, err
-		}
-		s.Seq = uint64(seq)
-		return s, json.Unmarshal(raw, &s.Fact)
-	}, `SELECT call_id, fact, seq FROM call_summaries WHERE customer_id = $1 AND user_id = $2`, user)
-	if err != nil {
-		return nil, nil, err
+	rows, err := query(p.ctx, p.q, pgx.RowTo[string], `SELECT template FROM tenant_templates WHERE customer_id = $1`)
+	if err != nil || len(rows) == 0 {
+		return t, false, err
 	}
-	moves, err = query(p.ctx, p.q, pgx.RowToStructByPos[StagingRow],
-		`SELECT event_id, stage, by, reason, staged_at FROM lead_stagings WHERE customer_id = $1 AND user_id = $2`, user)
-	return calls, moves, err
+	return t, true, json.Unmarshal([]byte(rows[0]), &t)
 }
+
+// CallerFact is one fact about a caller, as it was stated.
+type CallerFact struct {
+	Event, Name, Call string
+	Fact              []byte // JSON
+	At                time.Time
+	Seq               uint64
+}
+
+// CallerFacts is all that the profiles of some callers are folded from, by
+// caller, in no order.
+func (p *Projection) CallerFacts(users []string) (map[string][]CallerFact, error) {
+	if err := p.flush(); err != nil {
+		return nil, err
+	}
+	out := map[string][]CallerFact{}
+	_, err := query(p.ctx, p.q, func(r pgx.CollectableRow) (none struct{}, err error) {
+		var user string
+		var f CallerFact
+		var seq int64
+		err = r.Scan(&user, &f.Event, &f.Name, &f.Call, &f.Fact, &f.At, &seq)
+		f.Seq = uint64(seq)
+		out[user] = append(out[user], f)
+		return none, err
+	}, `SELECT user_id, event_id, name, call_id, fact, stated_at, seq FROM caller_facts WHERE customer_id = $1 AND user_id = ANY ($2)`, users)
+	return out, err
+}
+
+// CallersAfter are up to limit callers that come after one, in the order of
+// their numbers.
+func (p *Projection) CallersAfter(after string, limit int) ([]string, error) {
+	if err := p.flush(); err != nil {
+		return nil, err
+	}
+	return query(p.ctx, p.q, pgx.RowTo[string], `
+		SELECT DISTINCT user_id FROM caller_facts WHERE customer_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3`, after, limit)
+}
+
+// Refold is the caller up to whom profiles have been folded since the template
+// was set; pending is false when all are.
+func (p *Projection) Refold() (after string, pending bool, err error) {
+	if err := p.flush(); err != nil {
+		return "", false, err
+	}
+	rows, err := query(p.ctx, p.q, pgx.RowTo[string], `SELECT refold_after FROM tenant_templates WHERE customer_id = $1 AND refold_after IS NOT NULL`)
+	if err != nil || len(rows) == 0 {
+		return "", false, err
+	}
+	return rows[0], true, nil
+}
+
+// Refolded notes how far that has come; nil: to the end.
+func (p *Projection) Refolded(after *string) { p.rows.refolded, p.rows.refold = true, after }
 
 // ProfileRow is what is known about a caller.
 type ProfileRow struct {
@@ -263,7 +277,7 @@ type ProfileRow struct {
 	Seq                                 uint64
 }
 
-// MemoryRow is one thing a caller said that is worth remembering.
+// MemoryRow is one thing worth remembering about a caller.
 type MemoryRow struct {
 	ID, Type, Key, Value, Content, Call, Evidence, Subject, Origin string
 	Turn                                                           int
@@ -271,16 +285,12 @@ type MemoryRow struct {
 	Seq                                                            uint64
 }
 
-// MetricRow is one observed trait in one call.
-type MetricRow struct {
-	Call, Metric string
-	Micros       int64
-}
-
-// AverageRow is one trait over all calls.
-type AverageRow struct {
-	Metric           string
-	N, Sum, Min, Max int64 // micros
+// Average is one trait over all calls, in millionths.
+type Average struct {
+	N   int64 `json:"n"`
+	Sum int64 `json:"sum"`
+	Min int64 `json:"min"`
+	Max int64 `json:"max"`
 }
 
 // LeadRow is where a caller stands; without a Stage, nowhere yet.
@@ -295,45 +305,16 @@ type LeadRow struct {
 type CallerRows struct {
 	Profile  ProfileRow
 	Memories []MemoryRow
-	Metrics  []MetricRow
-	Averages []AverageRow
+	Averages map[string]Average // by metric
 	Lead     LeadRow
 }
 
-// SaveCaller replaces everything known about a caller with rows.
-func (p *Projection) SaveCaller(rows CallerRows) {
-	r, user := rows.Profile, rows.Profile.User
-	p.do(`INSERT INTO caller_profiles (customer_id, user_id, name, template, profile, quick_bio, first_call_at, last_call_at, total_calls, profile_sha256, seq)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-		ON CONFLICT (customer_id, user_id) DO UPDATE SET name = excluded.name, template = excluded.template, profile = excluded.profile,
-			quick_bio = excluded.quick_bio, first_call_at = excluded.first_call_at, last_call_at = excluded.last_call_at,
-			total_calls = excluded.total_calls, profile_sha256 = excluded.profile_sha256, seq = excluded.seq`,
-		user, r.Name, r.Template, r.Profile, r.QuickBio, r.First, r.Last, r.Calls, r.SHA, int64(r.Seq))
-	p.do(`DELETE FROM memories WHERE customer_id = $1 AND user_id = $2 AND origin = 'call'`, user)
-	for _, m := range rows.Memories {
-		p.do(`INSERT INTO memories (customer_id, id, user_id, type, key, value, content, call_id, turn, evidence, subject, origin, created_at, seq)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING`,
-			m.ID, user, m.Type, m.Key, m.Value, m.Content, m.Call, m.Turn, m.Evidence, m.Subject, m.Origin, m.At, int64(m.Seq))
-	}
-	p.do(`DELETE FROM personality_metrics WHERE customer_id = $1 AND user_id = $2`, user)
-	for _, m := range rows.Metrics {
-		p.do(`INSERT INTO personality_metrics (customer_id, user_id, call_id, metric, micros) VALUES ($1, $2, $3, $4, $5)`, user, m.Call, m.Metric, m.Micros)
-	}
-	p.do(`DELETE FROM personality_averages WHERE customer_id = $1 AND user_id = $2`, user)
-	for _, a := range rows.Averages {
-		p.do(`INSERT INTO personality_averages (customer_id, user_id, metric, n, sum_micros, min_micros, max_micros) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			user, a.Metric, a.N, a.Sum, a.Min, a.Max)
-	}
-	l := rows.Lead
-	if l.Stage == "" {
-		p.do(`DELETE FROM leads WHERE customer_id = $1 AND user_id = $2`, user)
-		return
-	}
-	p.do(`INSERT INTO leads (customer_id, user_id, stage, since, first_at, history, seq) VALUES ($1, $2, $3, $4, $5, $6, $7)
-		ON CONFLICT (customer_id, user_id) DO UPDATE SET stage = excluded.stage, since = excluded.since, first_at = excluded.first_at,
-			history = excluded.history, seq = excluded.seq`,
-		user, l.Stage, l.Since, l.First, l.History, int64(l.Seq))
-}
+// SaveCaller replaces everything folded about a caller with rows.
+func (p *Projection) SaveCaller(rows CallerRows) { p.rows.callers = append(p.rows.callers, rows) }
+
+// DropCaller removes everything folded about a caller nothing is known of any
+// more.
+func (p *Projection) DropCaller(user string) { p.rows.dropped = append(p.rows.dropped, user) }
 
 // Floor is where to go on reading the stream after a start: everything up to
 // seq is surely in the rows, and event is the one at seq. Zero and empty when
