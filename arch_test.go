@@ -35,13 +35,14 @@ var allowed = map[string]string{
 	"internal/store":        "events internal/profile",
 	"internal/settings":     "events internal/bus internal/store",
 	"internal/readmodel":    "events internal/profile internal/store",
+	"internal/replay":       "events internal/bus internal/readmodel internal/store",
 	"internal/simulated":    "events internal/twilio internal/openai",
 	"internal/app":          "events schemas internal/bus internal/store internal/settings internal/simulated internal/twilio internal/openai",
 
 	"internal/ingress":      workerMay + " internal/twilio",
 	"internal/conversation": workerMay + " internal/openai internal/profile",
 	"internal/summarizer":   workerMay + " internal/openai internal/profile",
-	"internal/profiler":     workerMay + " internal/readmodel",
+	"internal/profiler":     workerMay + " internal/readmodel internal/replay", // replay: its tests
 	"internal/notifier":     workerMay + " internal/twilio",
 
 	"cmd/ingress":      "internal/app internal/ingress",
@@ -49,7 +50,7 @@ var allowed = map[string]string{
 	"cmd/summarizer":   "internal/app internal/summarizer",
 	"cmd/profiler":     "internal/app internal/profiler",
 	"cmd/notifier":     "internal/app internal/notifier",
-	"cmd/neurosphere": "events internal/app internal/bus internal/bus/embedded internal/store internal/settings internal/simulated internal/twilio " +
+	"cmd/neurosphere": "events internal/app internal/bus internal/bus/embedded internal/store internal/settings internal/simulated internal/twilio internal/replay " +
 		strings.Join(workers, " "),
 
 	"internal/testenv": "events internal/bus internal/bus/embedded internal/store internal/settings internal/simulated",

@@ -17,13 +17,20 @@ import (
 
 // Filters are the subjects that lead to rows. What was said in a call is not
 // among them: transcripts are read from the log.
-func Filters() (out []string) {
+func Filters() []string { return filters(events.Filter) }
+
+// FiltersOf are those of one tenant.
+func FiltersOf(t events.Tenant) []string {
+	return filters(func(name string) string { return events.Subject(t, name) })
+}
+
+func filters(subject func(name string) string) (out []string) {
 	for _, f := range events.Catalog {
 		switch f.(type) {
 		case events.CallReceived, events.CallAnswered, events.CallTransferred, events.CallRecorded, events.CallEnded, events.CallSummarized,
 			events.MessageTaken, events.MemoryStored, events.MemoryForgotten, events.CallerCorrected, events.LeadStaged,
 			events.SMSRequested, events.SMSSent, events.SMSDelivered, events.SMSFailed, events.SMSOptedOut, events.SMSOptedIn, events.SettingsChanged:
-			out = append(out, events.Filter(f.Name()))
+			out = append(out, subject(f.Name()))
 		}
 	}
 	return out

@@ -377,7 +377,7 @@ func dump(t *testing.T, su *pgx.Conn, id events.Tenant) string {
 func seeded(t *testing.T, name string) (events.Tenant, *store.Tenant) {
 	t.Helper()
 	s, rows := customer(t)
-	err := rows.Project(t.Context(), "p", created, func(p *store.Projection) error {
+	write := func(p *store.Projection) error {
 		all := writes(s.Tenant, name)
 		for _, control := range []string{"CallerFacts", "CallersAfter", "Template", "Refold", "Refolded", "DropCaller"} { // they write nothing but their own control
 			delete(all, control)
@@ -388,7 +388,8 @@ func seeded(t *testing.T, name string) (events.Tenant, *store.Tenant) {
 			}
 		}
 		return nil
-	})
+	}
+	err := errors.Join(rows.Project(t.Context(), "p", created, write), rows.Rebuild(t.Context(), "r", created, write))
 	_, err1 := rows.ClaimText(t.Context(), "m1", "+1", "w", time.Hour)
 	_, err2 := rows.ClaimExtraction(t.Context(), "CA1", "k", "w", time.Hour)
 	if err := errors.Join(err, err1, err2); err != nil {
@@ -526,6 +527,30 @@ func TestHandlesReachTheirOwnTenantOnly(t *testing.T) {
 			})
 			return show(applied, err)
 		}, "9", "0", true},
+		"Rebuild": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			var applied uint64
+			err := r.Rebuild(ctx, "r", created, func(p *store.Projection) error {
+				applied = p.Applied
+				p.SetApplied(10, "e")
+				return nil
+			})
+			return show(applied, err)
+		}, "9", "0", true},
+		"Positions": {func(ctx context.Context, r *store.Tenant) (string, error) { return show(r.Positions(ctx, "p", "r")) }, "{9 9}", "{0 0}", false},
+		"ClearRebuilt": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			if err := r.ClearRebuilt(ctx, "another"); err != nil {
+				return "", err
+			}
+			return show(r.Positions(ctx, "p", "r"))
+		}, "{9 0}", "{0 0}", true},
+		"Compare": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			c, _, ok, err := r.Compare(ctx, "p", "r", "", false, func(store.Difference) {})
+			return show([]any{c.Rows >= 10, c.Different, ok}, err)
+		}, "[true 0 true]", "[false 0 true]", false},
+		"Swap": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			c, err := r.Swap(ctx, "p", "r", "", func(context.Context) error { return nil }, func(store.Difference) {})
+			return show([]any{c.Rows >= 10, c.Different}, err)
+		}, "[true 0]", "[false 0]", true},
 	}
 	if got, want := slices.Sorted(maps.Keys(all)), methods(&store.Tenant{}); !slices.Equal(got, want) {
 		t.Fatalf("tried are %v, of %v", got, want)

@@ -190,11 +190,15 @@ type tx struct {
 }
 
 func (t *Tenant) begin(ctx context.Context, f func(tx) error) error {
+	return t.beginTx(ctx, pgx.TxOptions{}, f)
+}
+
+func (t *Tenant) beginTx(ctx context.Context, o pgx.TxOptions, f func(tx) error) error {
 	if err := t.ok(ctx); err != nil {
 		return err
 	}
 	var b pgx.Batch
-	b.BeginTx(pgx.TxOptions{})
+	b.BeginTx(o)
 	b.Queue(bind, t.id.String())
 	br := t.s.pool.SendBatch(ctx, &b)
 	inner := br.Tx()

@@ -1,0 +1,124 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"neurosphere.ai/neurosphere/events"
+)
+
+// Replay hands over the facts there are from one sequence to another (0: to
+// the last), in the order of the stream, in batches of up to size, with the
+// sequence up to which the stream has been read; then it returns nil. The next
+// batch is read while handle works on one. What cannot be decoded is left out:
+// whoever follows the stream has made a dead letter of it. Outages are waited
+// for; an error of handle ends it.
+func (b *Bus) Replay(ctx context.Context, from, to uint64, filters []string, size int, handle func(ctx context.Context, batch []events.Event, read uint64) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	batches := make(chan replayed)
+	done := make(chan error, 1)
+	go func() {
+		defer close(batches)
+		done <- b.replay(ctx, max(from, 1), to, filters, size, batches)
+	}()
+	for r := range batches {
+		if err := handle(ctx, r.batch, r.read); err != nil {
+			return err
+		}
+	}
+	return <-done
+}
+
+type replayed struct {
+	batch []events.Event
+	read  uint64
+}
+
+func (b *Bus) replay(ctx context.Context, next, to uint64, filters []string, size int, out chan<- replayed) error {
+	for try := 0; ; try++ {
+		before := next
+		err := b.replaySome(ctx, &next, to, filters, size, out)
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("replay: %w", err)
+		}
+		if next != before {
+			try = 0
+		}
+		b.log.Warn("replay interrupted", zap.Uint64("next", next), zap.Error(err))
+		b.pause(ctx, jitter(doubled(20*time.Millisecond, 2*time.Second, try)))
+	}
+}
+
+// replaySome reads through one consumer; nil when all is read. next is moved
+// past each batch that was handed over.
+func (b *Bus) replaySome(ctx context.Context, next *uint64, to uint64, filters []string, size int, out chan<- replayed) error {
+	last, err := b.LastSeq(ctx)
+	if err != nil {
+		return err
+	}
+	if to == 0 || to > last {
+		to = last
+	}
+	if *next > to {
+		return nil
+	}
+	r, err := b.newReader(ctx, events.Stream, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *next, FilterSubjects: filters,
+	})
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	var now replayed
+	give := func() error {
+		select {
+		case out <- now:
+			*next, now = now.read+1, replayed{}
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	past := false
+	for r.left > 0 && !past {
+		p, err := r.pull(int(min(r.left, uint64(size))))
+		if err != nil {
+			return err
+		}
+		for m, _, more := p.next(ctx, nil); more; m, _, more = p.next(ctx, nil) {
+			if err := r.accept(m); err != nil {
+				_ = p.end()
+				return err
+			}
+			if past = past || m.seq > to; past {
+				continue
+			}
+			now.read = m.seq
+			e, err := b.codec.decode(m.Subject, m.Header, m.Data)
+			if err != nil {
+				continue
+			}
+			e.Seq, e.Delivery = m.seq, 1
+			if now.batch = append(now.batch, e); len(now.batch) == size {
+				if err := give(); err != nil {
+					_ = p.end()
+					return err
+				}
+			}
+		}
+		if err := errors.Join(p.end(), ctx.Err()); err != nil {
+			return err
+		}
+	}
+	now.read = to
+	return give()
+}

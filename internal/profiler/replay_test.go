@@ -1,0 +1,208 @@
+package profiler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/replay"
+	"neurosphere.ai/neurosphere/internal/store"
+	"neurosphere.ai/neurosphere/internal/testenv"
+)
+
+// business is a database with two customers.
+func business(t *testing.T) *testenv.Database {
+	t.Helper()
+	db := testenv.Postgres(t)
+	for want := range events.Tenant(2) {
+		if got := db.Customer(t, events.Settings{}).Tenant; got != want+1 {
+			t.Fatalf("customer %s, want %s", got, want+1)
+		}
+	}
+	return db
+}
+
+// replayed is what a replay reports, and the differences it found by table.
+func replayed(t *testing.T, b *bus.Bus, db *testenv.Database, o replay.Options) (r replay.Report, found map[string]int) {
+	t.Helper()
+	found = map[string]int{}
+	o.Live = Projection
+	o.Found = func(_ events.Tenant, d store.Difference) { found[d.Table]++ }
+	r, err := replay.Run(t.Context(), b, db.Store, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, found
+}
+
+// Rows the profiler made as things happened are those a replay makes, whether
+// calls came in another order or everything came three times.
+func TestReplayFindsTheRowsInUse(t *testing.T) {
+	t.Parallel()
+	days := woven(1, 2)
+	r := rand.New(rand.NewPCG(7, 7))
+	shuffled := slices.Clone(days)
+	r.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	hashes := map[string]map[string][]string{}
+	for name, all := range map[string][]events.Event{"in order": days, "shuffled": shuffled} {
+		b, db := testenv.Bus(t), business(t)
+		leads(t, b, db)
+		reached(t, db, publish(t, b, all))
+		got, found := replayed(t, b, db, replay.Options{})
+		if got.Different != 0 || got.Rows < 100 || got.Tenants != 2 || len(found) > 0 {
+			t.Errorf("%s: %+v, %v", name, got, found)
+		}
+		hashes[name] = timeless(t, db.Rows(t, 1))
+		delete(hashes[name], "projection_offsets")
+	}
+	same(t, "shuffled", hashes["in order"], hashes["shuffled"])
+}
+
+// Whatever is missing, made up or not the same is found, by table, and -swap
+// puts it right.
+func TestReplayFindsWhatIsNotSoAndPutsItRight(t *testing.T) {
+	t.Parallel()
+	b, db := testenv.Bus(t), business(t)
+	stop := leads(t, b, db)
+	reached(t, db, publish(t, b, woven(1, 2)))
+	stop()
+	want := []map[string][]string{db.Rows(t, 1), db.Rows(t, 2)}
+	for table := range want[0] {
+		if table == "projection_offsets" {
+			continue
+		}
+		db.Clear(t, 1, table)
+		got, found := replayed(t, b, db, replay.Options{})
+		if found[table] != len(want[0][table]) || len(found) != 1 || got.Different != int64(found[table]) || got.Swapped {
+			t.Errorf("without %s: %v of %d", table, found, len(want[0][table]))
+		}
+		if got, found = replayed(t, b, db, replay.Options{Tenant: 1, Swap: true}); !got.Swapped || found[table] == 0 {
+			t.Errorf("putting %s right: %+v, %v", table, got, found)
+		}
+		same(t, "after putting "+table+" right", want[0], db.Rows(t, 1))
+	}
+	// Rows of calls the log knows nothing of, and of another name for a caller.
+	made := day(1)
+	for i := range made {
+		made[i].ID, made[i].Call, made[i].Seq = fmt.Sprint("made up ", i), made[i].Call+"x", 1
+	}
+	rows, err := db.Store.For(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorker(t, db)
+	if w.created, err = b.StreamCreated(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	err = rows.Project(t.Context(), Projection, w.created, func(p *store.Projection) error {
+		touched, err := w.models.Apply(p, made)
+		return errors.Join(err, w.models.Fold(p, touched))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, found := replayed(t, b, db, replay.Options{})
+	if found["calls"] != 6 || found["caller_profiles"] == 0 || got.Different < 20 {
+		t.Errorf("made up: %+v, %v", got, found)
+	}
+	// One caller's alone.
+	if got, _ = replayed(t, b, db, replay.Options{Tenant: 1, Caller: "+12065550190", Swap: true}); got.Different == 0 {
+		t.Errorf("one caller: %+v", got)
+	}
+	if got, _ = replayed(t, b, db, replay.Options{Tenant: 1, Caller: "+12065550190"}); got.Different != 0 {
+		t.Errorf("one caller, put right: %+v", got)
+	}
+	if got, _ = replayed(t, b, db, replay.Options{Tenant: 1, Caller: "+12065550191"}); got.Different == 0 {
+		t.Error("another caller was put right too")
+	}
+	replayed(t, b, db, replay.Options{Swap: true})
+	same(t, "all put right", want[0], db.Rows(t, 1))
+	same(t, "the other tenant", want[1], db.Rows(t, 2))
+}
+
+// A replay that is stopped goes on where it was.
+func TestReplayGoesOnWhereItWasStopped(t *testing.T) {
+	t.Parallel()
+	b, db := testenv.Bus(t), business(t)
+	stop := leads(t, b, db)
+	reached(t, db, publish(t, b, woven(1, 2)))
+	stop()
+	want := db.Rows(t, 1)
+	db.Clear(t, 1, "calls", "caller_profiles")
+	total, stops := int64(0), 0
+	for _, stage := range []string{"reading", "folding", "swapping", ""} {
+		ctx, cancel := context.WithCancel(t.Context())
+		r, err := replay.Run(ctx, b, db.Store, replay.Options{Live: Projection, Swap: true, Progress: func(p replay.Progress) {
+			if p.Stage == stage && (stage != "folding" || p.Tenant == 2) {
+				cancel()
+			}
+		}})
+		cancel()
+		if stage == "" && err != nil {
+			t.Fatal(err)
+		} else if err != nil {
+			stops++
+		}
+		total += r.Events
+	}
+	if stops == 0 {
+		t.Error("never stopped")
+	}
+	same(t, "in the end", want, db.Rows(t, 1))
+	once, _ := replayed(t, b, db, replay.Options{})
+	if total > 2*once.Events {
+		t.Errorf("%d events were read for %d", total, once.Events)
+	}
+}
+
+// Rows as of a time are those there were then.
+func TestReplayAsOf(t *testing.T) {
+	t.Parallel()
+	b, db := testenv.Bus(t), business(t)
+	all := woven(1, 2)
+	half := len(all) / 2
+	for all[half].Time.Equal(all[half-1].Time) {
+		half++
+	}
+	stop := leads(t, b, db)
+	reached(t, db, publish(t, b, all[:half]))
+	stop()
+	publish(t, b, all[half:])
+	if got, found := replayed(t, b, db, replay.Options{AsOf: all[half-1].Time}); got.Different != 0 || got.Rows < 50 {
+		t.Errorf("%+v, %v", got, found)
+	}
+	if got, _ := replayed(t, b, db, replay.Options{AsOf: all[half-1].Time.Add(-time.Minute)}); got.Different == 0 {
+		t.Error("as of a minute before: the same")
+	}
+}
+
+// What happens while rows are compared and swapped is neither lost nor taken
+// for a difference.
+func TestReplayWhileThingsHappen(t *testing.T) {
+	t.Parallel()
+	b, db := testenv.Bus(t), business(t)
+	leads(t, b, db)
+	all := woven(1, 2)
+	third := len(all) / 3
+	reached(t, db, publish(t, b, all[:third]))
+	last := make(chan map[events.Tenant]uint64, 1)
+	go func() { last <- publish(t, b, all[third:]) }()
+	for range 3 {
+		if got, found := replayed(t, b, db, replay.Options{}); got.Different != 0 {
+			t.Errorf("compared: %+v, %v", got, found)
+		}
+		if got, found := replayed(t, b, db, replay.Options{Swap: true}); !got.Swapped {
+			t.Errorf("swapped: %+v, %v", got, found)
+		}
+	}
+	reached(t, db, <-last)
+	if got, found := replayed(t, b, db, replay.Options{}); got.Different != 0 {
+		t.Errorf("in the end: %+v, %v", got, found)
+	}
+}

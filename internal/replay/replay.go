@@ -1,0 +1,358 @@
+// Package replay makes the read models anew from the log, beside those in use:
+// to compare them, or to take their place. It calls no model and sends
+// nothing, and what it is doing does not hold up what happens meanwhile.
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/readmodel"
+	"neurosphere.ai/neurosphere/internal/store"
+)
+
+const everything = math.MaxUint64
+
+const (
+	batchSize = 5000 // events in one transaction, of all tenants
+	foldSlice = 500  // callers in one transaction
+	closeUp   = 50   // times the rebuilding catches up with the read models in use before it gives up
+)
+
+// Options say what to replay, and what for.
+type Options struct {
+	Live   string        // name of the projection in use
+	Tenant events.Tenant // 0: every tenant
+	Caller string        // compare and swap this caller's rows only; needs Tenant
+	AsOf   time.Time     // leave out what became true later; zero: nothing
+	Swap   bool          // put the rebuilt rows in the place of those in use
+	// Build tells one build of the program from another: what was begun by one
+	// is not continued by another.
+	Build string
+
+	Progress func(Progress)                        // at most once a second, and at each new stage
+	Found    func(events.Tenant, store.Difference) // each row that is not the same
+}
+
+// Progress is how far a replay has come.
+type Progress struct {
+	Stage  string // reading, folding, comparing, swapping
+	Tenant events.Tenant
+	Read   uint64 // of the stream
+	To     uint64
+	Events int64
+	Began  time.Time
+}
+
+// Report is what came of it.
+type Report struct {
+	Events    int64         `json:"events"`
+	Took      time.Duration `json:"took_ns"`
+	Tenants   int           `json:"tenants"`
+	Rows      int64         `json:"rows"`
+	Different int64         `json:"different"`
+	Swapped   bool          `json:"swapped"`
+	Resumed   bool          `json:"resumed"` // it went on with what an earlier one had begun
+}
+
+type run struct {
+	Options
+	bus     *bus.Bus
+	store   *store.Store
+	models  readmodel.Models
+	name    string
+	created time.Time
+	limit   map[events.Tenant]uint64 // sequence up to which the rows to compare with have come
+	at      Progress
+	told    time.Time
+	report  Report
+}
+
+// Run replays. Stopped at any moment, it goes on where it was when it is run
+// again with the same Options.
+func Run(ctx context.Context, b *bus.Bus, s *store.Store, o Options) (Report, error) {
+	models, err := readmodel.New()
+	if err != nil {
+		return Report{}, err
+	}
+	r := &run{Options: o, bus: b, store: s, models: models, limit: map[events.Tenant]uint64{}, at: Progress{Began: time.Now()}}
+	switch {
+	case o.Caller != "" && o.Tenant == 0:
+		return Report{}, errors.New("replay: a caller is of a tenant: say which")
+	case o.Swap && !o.AsOf.IsZero():
+		return Report{}, errors.New("replay: rows as of another time cannot take the place of those in use")
+	}
+	r.name = "replay " + o.Build
+	if !o.AsOf.IsZero() {
+		r.name += " as of " + o.AsOf.UTC().Format(time.RFC3339Nano)
+	}
+	if r.created, err = b.StreamCreated(ctx); err != nil {
+		return Report{}, err
+	}
+	err = r.run(ctx)
+	r.report.Took = time.Since(r.at.Began)
+	return r.report, err
+}
+
+func (r *run) run(ctx context.Context) error {
+	tenants, err := r.tenants(ctx)
+	if err != nil {
+		return err
+	}
+	r.report.Tenants = len(tenants)
+	from, err := r.begin(ctx, tenants)
+	if err != nil {
+		return err
+	}
+	if r.at.To, err = r.bus.LastSeq(ctx); err != nil {
+		return err
+	}
+	r.stage("reading", 0)
+	if err := r.read(ctx, from, r.at.To, r.filters(r.Tenant), false); err != nil {
+		return err
+	}
+	for _, id := range tenants {
+		t, err := r.store.For(id)
+		if err != nil {
+			return err
+		}
+		r.stage("folding", id)
+		if err := r.fold(ctx, t); err != nil {
+			return fmt.Errorf("fold callers of tenant %s: %w", id, err)
+		}
+		if err := r.finish(ctx, t, id); err != nil {
+			return fmt.Errorf("tenant %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+func (r *run) tenants(ctx context.Context) ([]events.Tenant, error) {
+	all, err := r.store.Tenants(ctx)
+	if err != nil || r.Tenant == 0 {
+		return all, err
+	}
+	for _, t := range all {
+		if t == r.Tenant {
+			return []events.Tenant{t}, nil
+		}
+	}
+	return nil, fmt.Errorf("replay: customer %s: %w", r.Tenant, store.ErrNotFound)
+}
+
+// begin clears what another replay left, and finds where this one was stopped.
+func (r *run) begin(ctx context.Context, tenants []events.Tenant) (from uint64, err error) {
+	for _, id := range tenants {
+		t, err := r.store.For(id)
+		if err != nil {
+			return 0, err
+		}
+		if err := t.ClearRebuilt(ctx, r.name); err != nil {
+			return 0, err
+		}
+		at, err := t.Positions(ctx, r.Live, r.name)
+		if err != nil {
+			return 0, err
+		}
+		r.report.Resumed = r.report.Resumed || at.Rebuilt > 0
+		if r.limit[id] = at.Live; r.Swap || !r.AsOf.IsZero() {
+			r.limit[id] = everything
+		}
+		if r.Tenant != 0 {
+			return at.Rebuilt + 1, nil
+		}
+	}
+	if !r.report.Resumed {
+		return 1, nil
+	}
+	floor, _, err := r.store.Floor(ctx, r.name)
+	return floor + 1, err
+}
+
+func (r *run) filters(t events.Tenant) (out []string) {
+	if t == 0 {
+		return readmodel.Filters()
+	}
+	return readmodel.FiltersOf(t)
+}
+
+// read writes what the log says between two sequences. Profiles are folded
+// with it, or all at once when everything has been read.
+func (r *run) read(ctx context.Context, from, to uint64, filters []string, fold bool) error {
+	return r.bus.Replay(ctx, from, to, filters, batchSize, func(ctx context.Context, batch []events.Event, read uint64) error {
+		byTenant := map[events.Tenant][]events.Event{}
+		for _, e := range batch {
+			byTenant[e.Tenant] = append(byTenant[e.Tenant], e)
+		}
+		for id, all := range byTenant {
+			if err := r.write(ctx, id, all, fold); err != nil {
+				return fmt.Errorf("rebuild tenant %s: %w", id, err)
+			}
+		}
+		r.report.Events += int64(len(batch))
+		r.at.Read, r.at.Events = read, r.report.Events
+		if r.tell(); r.Tenant != 0 || fold {
+			return nil
+		}
+		return r.store.SetFloor(ctx, r.name, read, "")
+	})
+}
+
+// write writes some events of a tenant, one by one where the database refuses
+// one of them; which is left out, as it is when it happens.
+func (r *run) write(ctx context.Context, id events.Tenant, all []events.Event, fold bool) error {
+	t, err := r.store.For(id)
+	if err != nil {
+		return err
+	}
+	err = r.project(ctx, t, id, all, fold)
+	if !errors.Is(err, store.ErrRefused) {
+		return err
+	}
+	for _, e := range all {
+		if err := r.project(ctx, t, id, []events.Event{e}, fold); err != nil && !errors.Is(err, store.ErrRefused) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) project(ctx context.Context, t *store.Tenant, id events.Tenant, all []events.Event, fold bool) error {
+	for len(all) > 0 && all[len(all)-1].Seq > r.limit[id] {
+		all = all[:len(all)-1]
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return t.Rebuild(ctx, r.name, r.created, func(p *store.Projection) error {
+		last := all[len(all)-1]
+		p.SetApplied(last.Seq, last.ID)
+		var some []events.Event
+		for _, e := range all {
+			if e.Seq > p.Applied && (r.AsOf.IsZero() || !e.Time.After(r.AsOf)) {
+				some = append(some, e)
+			}
+		}
+		touched, err := r.models.Apply(p, some)
+		if err != nil || !fold {
+			return err
+		}
+		return r.models.Fold(p, touched)
+	})
+}
+
+// fold makes the rows of all callers.
+func (r *run) fold(ctx context.Context, t *store.Tenant) error {
+	after := ""
+	for more := true; more; {
+		err := t.Rebuild(ctx, r.name, r.created, func(p *store.Projection) error {
+			users, err := p.CallersAfter(after, foldSlice)
+			if err != nil {
+				return err
+			}
+			if more = len(users) == foldSlice; len(users) > 0 {
+				after = users[len(users)-1]
+			}
+			if !more {
+				p.Refolded(nil)
+			}
+			return r.models.Fold(p, users)
+		})
+		if err != nil {
+			return err
+		}
+		r.tell()
+	}
+	return nil
+}
+
+// finish compares or swaps one tenant's rows.
+func (r *run) finish(ctx context.Context, t *store.Tenant, id events.Tenant) error {
+	var shown int
+	found := func(d store.Difference) {
+		if shown++; shown <= maxFound && r.Found != nil {
+			r.Found(id, d)
+		}
+	}
+	if !r.Swap {
+		r.stage("comparing", id)
+		if err := r.compare(ctx, t, id, found); err != nil {
+			return err
+		}
+		return t.ClearRebuilt(ctx, "")
+	}
+	r.stage("swapping", id)
+	// Nearly all of what has been stated since is read before anything waits.
+	if err := r.catchUp(ctx, t, id, 0); err != nil {
+		return err
+	}
+	c, err := t.Swap(ctx, r.Live, r.name, r.Caller, func(ctx context.Context) error { return r.catchUp(ctx, t, id, 0) }, found)
+	r.add(c)
+	r.report.Swapped = err == nil
+	return err
+}
+
+func (r *run) add(c store.Compared) {
+	r.report.Rows += c.Rows
+	r.report.Different += c.Different
+}
+
+// catchUp reads what has been stated of a tenant since, to a sequence (0: all).
+func (r *run) catchUp(ctx context.Context, t *store.Tenant, id events.Tenant, to uint64) error {
+	at, err := t.Positions(ctx, r.Live, r.name)
+	if err != nil {
+		return err
+	}
+	r.limit[id] = everything
+	if err := r.read(ctx, at.Rebuilt+1, to, r.filters(id), true); err != nil {
+		return err
+	}
+	// Among it may have been another template.
+	for more := true; more && err == nil; {
+		err = t.Rebuild(ctx, r.name, r.created, func(p *store.Projection) (err error) {
+			more, err = r.models.Refold(p)
+			return err
+		})
+	}
+	return err
+}
+
+// compare waits for a moment at which both sets have come equally far: what
+// goes on meanwhile moves them apart now and then.
+func (r *run) compare(ctx context.Context, t *store.Tenant, id events.Tenant, found func(store.Difference)) error {
+	for range closeUp {
+		c, at, ok, err := t.Compare(ctx, r.Live, r.name, r.Caller, !r.AsOf.IsZero(), found)
+		if err != nil {
+			return err
+		}
+		if ok {
+			r.add(c)
+			return nil
+		}
+		if err := r.catchUp(ctx, t, id, at.Live); err != nil {
+			return err
+		}
+	}
+	return errors.New("so much is happening that there is no moment to compare at: try again, or swap")
+}
+
+// maxFound is how many differences of one tenant are kept to be shown; all are
+// counted.
+const maxFound = 1000
+
+func (r *run) stage(name string, t events.Tenant) {
+	r.at.Stage, r.at.Tenant, r.told = name, t, time.Time{}
+	r.tell()
+}
+
+func (r *run) tell() {
+	if now := time.Now(); r.Progress != nil && now.Sub(r.told) >= time.Second {
+		r.told = now
+		r.Progress(r.at)
+	}
+}
