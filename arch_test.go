@@ -30,6 +30,9 @@ var allowed = map[string]string{
 	// What the facts of a call say about its caller. Pure.
 	"internal/profile": "events",
 
+	"internal/vault": "events",
+	"internal/mask":  "events",
+
 	"internal/bus":          "events schemas",
 	"internal/bus/embedded": "internal/bus",
 	"internal/store":        "events internal/profile",
@@ -37,20 +40,27 @@ var allowed = map[string]string{
 	"internal/readmodel":    "events internal/profile internal/store",
 	"internal/replay":       "events internal/bus internal/readmodel internal/store",
 	"internal/simulated":    "events internal/twilio internal/openai",
-	"internal/app":          "events schemas internal/bus internal/store internal/settings internal/simulated internal/twilio internal/openai",
+	"internal/app":          "events schemas internal/bus internal/store internal/settings internal/simulated internal/twilio internal/openai internal/vault",
 
-	"internal/ingress":      workerMay + " internal/twilio",
-	"internal/conversation": workerMay + " internal/openai internal/profile",
-	"internal/summarizer":   workerMay + " internal/openai internal/profile",
+	"internal/ingress":      workerMay + " internal/mask internal/twilio internal/vault",
+	"internal/conversation": workerMay + " internal/mask internal/openai internal/profile internal/vault",
+	"internal/summarizer":   workerMay + " internal/mask internal/openai internal/profile internal/vault",
 	"internal/profiler":     workerMay + " internal/readmodel internal/replay", // replay: its tests
 	"internal/notifier":     workerMay + " internal/twilio",
+	"internal/memory":       workerMay + " schemas internal/mask internal/privacy internal/profile internal/readmodel internal/vault",
+
+	// What operators do to whole callers and tenants.
+	"internal/privacy": "events internal/bus internal/profile internal/readmodel internal/settings internal/store internal/vault",
+	"internal/legacy":  "events internal/bus internal/mask internal/settings internal/store",
+	"internal/moving":  "events internal/bus internal/settings internal/store internal/vault",
 
 	"cmd/ingress":      "internal/app internal/ingress",
 	"cmd/conversation": "internal/app internal/conversation",
 	"cmd/summarizer":   "internal/app internal/summarizer",
 	"cmd/profiler":     "internal/app internal/profiler",
 	"cmd/notifier":     "internal/app internal/notifier",
-	"cmd/neurosphere": "events internal/app internal/bus internal/bus/embedded internal/store internal/settings internal/simulated internal/twilio internal/replay " +
+	"cmd/memory":       "internal/app internal/memory",
+	"cmd/neurosphere": "events internal/app internal/bus internal/bus/embedded internal/store internal/settings internal/simulated internal/twilio internal/replay internal/privacy internal/legacy internal/moving internal/vault " +
 		strings.Join(workers, " "),
 
 	"internal/testenv": "events internal/bus internal/bus/embedded internal/store internal/settings internal/simulated",
@@ -58,7 +68,7 @@ var allowed = map[string]string{
 
 const workerMay = "events internal/app internal/bus internal/store internal/settings"
 
-var workers = []string{"internal/ingress", "internal/conversation", "internal/summarizer", "internal/profiler", "internal/notifier"}
+var workers = []string{"internal/ingress", "internal/conversation", "internal/summarizer", "internal/profiler", "internal/notifier", "internal/memory"}
 
 // testsOnly may be imported by _test.go files and by nothing else.
 const testsOnly = "internal/testenv"
@@ -70,7 +80,7 @@ var owners = map[string]string{
 	"github.com/nats-io/nats-server":        "internal/bus/embedded cmd/neurosphere internal/testenv",
 	"github.com/cloudevents/sdk-go":         "internal/bus",
 	"github.com/santhosh-tekuri/jsonschema": "internal/bus schemas",
-	"github.com/jackc/pgx":                  "internal/store internal/testenv",
+	"github.com/jackc/pgx":                  "internal/store internal/testenv internal/legacy", // legacy: a database that is not ours
 	"github.com/pressly/goose":              "internal/store",
 	"github.com/twilio/twilio-go/client":    "internal/twilio",
 	"github.com/twilio/twilio-go/rest/api":  "internal/twilio",
@@ -80,6 +90,7 @@ var owners = map[string]string{
 	"github.com/caarlos0/env":               "internal/app",
 	"github.com/coder/websocket":            "internal/ingress internal/simulated",
 	"github.com/nyaruka/phonenumbers":       "internal/settings internal/profile",
+	"github.com/danielgtaylor/huma":         "internal/memory",
 	"github.com/prometheus/client_golang":   anyone,
 	"github.com/cenkalti/backoff":           anyone,
 	"github.com/sony/gobreaker":             anyone,
@@ -92,9 +103,10 @@ var owners = map[string]string{
 // testOwners may import a third party from their tests, beside its owners.
 var testOwners = map[string]string{
 	"github.com/nats-io/nats-server":        "internal/bus",
-	"github.com/nats-io/nats.go":            "internal/bus/embedded",
+	"github.com/nats-io/nats.go":            "internal/bus/embedded internal/replay", // replay: the bare consumer its benchmark compares with
 	"github.com/santhosh-tekuri/jsonschema": "events",
 	"github.com/coder/websocket":            anyone,
+	"github.com/getkin/kin-openapi":         "internal/memory",
 	"github.com/google/go-cmp":              anyone,
 	"go.uber.org/goleak":                    anyone,
 	"pgregory.net/rapid":                    anyone,

@@ -13,6 +13,7 @@ type CallReceived struct {
 	To            string `json:"to"`   // E.164, the tenant's number
 	ForwardedFrom string `json:"forwarded_from,omitempty"`
 	Verification  string `json:"verification,omitempty"` // StirVerstat as received
+	Via           string `json:"via,omitempty"`          // see the Via… constants
 }
 
 // Identified reports whether a caller can be known again: by a phone number.
@@ -28,10 +29,19 @@ type CallAnswered struct {
 
 // TurnHeard is one utterance of the caller, complete.
 type TurnHeard struct {
-	Turn int    `json:"turn"` // 1,2,3… among the caller's utterances of this call
-	Text string `json:"text"`
-	Lang string `json:"lang,omitempty"`
-	Keys bool   `json:"keys,omitempty"` // keyed on the phone, not spoken
+	Turn   int      `json:"turn"` // 1,2,3… among the caller's utterances of this call
+	Text   string   `json:"text"`
+	Lang   string   `json:"lang,omitempty"`
+	Keys   bool     `json:"keys,omitempty"` // keyed on the phone, not spoken
+	Sealed []Sealed `json:"sealed,omitempty"`
+}
+
+// Sealed is a number that was left out of what was said. Only whoever holds the
+// tenant's key can read it.
+type Sealed struct {
+	Mark  string `json:"mark"`  // what stands for it in the text
+	Kind  string `json:"kind"`  // policy, claim, other
+	Value string `json:"value"` // base64
 }
 
 // TurnSpoken is what the caller really heard of the answer to one turn.
@@ -78,7 +88,14 @@ type CallEnded struct {
 	Facts       []uint64  `json:"facts,omitempty"` // sequences of the owner's facts, as far as they were stored by then
 	Answered    bool      `json:"answered"`
 	Transferred string    `json:"transferred_to,omitempty"` // name of the last transfer rule used
+	Via         string    `json:"via,omitempty"`            // see the Via… constants
 }
+
+// How a call came to us, where not by phone. Nobody is texted about such a call.
+const (
+	ViaAPI    = "api"    // its words were handed to us
+	ViaImport = "import" // another system had summarized it
+)
 
 // Why a call ended.
 const (
@@ -92,10 +109,17 @@ const (
 
 // MessageTaken: the caller left a message for someone of the tenant.
 type MessageTaken struct {
-	Turn     int    `json:"turn"`
-	For      string `json:"for,omitempty"`
-	Text     string `json:"text"`
-	Callback string `json:"callback,omitempty"` // number to call back, as stated
+	Turn     int      `json:"turn"`
+	For      string   `json:"for,omitempty"`
+	Text     string   `json:"text"`
+	Callback string   `json:"callback,omitempty"` // number to call back, as stated
+	Sealed   []Sealed `json:"sealed,omitempty"`
+}
+
+// CallErased: everything about one call was erased. What else comes of it is
+// left out.
+type CallErased struct {
+	By string `json:"by"`
 }
 
 // Name is "call.received".
@@ -119,6 +143,9 @@ func (CallRecorded) Name() string { return "call.recorded" }
 // Name is "call.ended".
 func (CallEnded) Name() string { return "call.ended" }
 
+// Name is "call.erased".
+func (CallErased) Name() string { return "call.erased" }
+
 // Name is "message.taken".
 func (MessageTaken) Name() string { return "message.taken" }
 
@@ -131,4 +158,5 @@ func (f CallTransferred) identity() []string {
 }
 func (f CallRecorded) identity() []string { return []string{f.Recording} }
 func (CallEnded) identity() []string      { return nil }
+func (CallErased) identity() []string     { return nil }
 func (f MessageTaken) identity() []string { return []string{strconv.Itoa(f.Turn), f.For, f.Text} }

@@ -61,6 +61,9 @@ type Head struct {
 	Cause   string    // ID of the event that led to this one; may be empty
 	Time    time.Time // when it became true; UTC, microseconds
 	Trace   string    // W3C traceparent; may be empty
+	// History marks a fact carried over from elsewhere or long past: rows are
+	// made of it, and no worker acts on it.
+	History bool
 
 	// Set on delivery, not sent.
 	Seq      uint64 // stream sequence

@@ -1,6 +1,9 @@
 package events
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // SettingsChanged carries the tenant's settings after a change, whole.
 type SettingsChanged struct {
@@ -36,6 +39,17 @@ type Settings struct {
 	Transfers         []Transfer        `json:"transfers"`
 	SMSTo             []string          `json:"sms_to"`                    // E.164, told about every call
 	FallbackNumber    string            `json:"fallback_number,omitempty"` // a person, when all else fails
+	Retention         *Retention        `json:"retention,omitempty"`       // nil: the platform's defaults
+}
+
+// Retention is how long a tenant's data is kept, in days; 0 is the platform's
+// default.
+type Retention struct {
+	Transcripts int  `json:"transcript_days"`
+	Raw         int  `json:"raw_days"`    // what models answered, unedited
+	Texts       int  `json:"text_days"`   // bodies of texts
+	Callers     int  `json:"caller_days"` // everything about a caller, since the last call
+	Hold        bool `json:"hold"`        // nothing is removed, whatever its age
 }
 
 // Active reports whether the tenant's calls are answered.
@@ -55,7 +69,11 @@ type Template struct {
 	Name      string  `json:"display_name"`
 	Fields    []Field `json:"fields"` // in the order of the template
 	BioFormat string  `json:"quick_bio_format"`
+	Extra     []Field `json:"extra,omitempty"` // the tenant's own, beside the template's
 }
+
+// All are the template's fields and the tenant's own.
+func (t Template) All() []Field { return append(slices.Clip(t.Fields), t.Extra...) }
 
 // Field is one fact a profile can hold, by its path in the template.
 type Field struct {
@@ -63,4 +81,8 @@ type Field struct {
 	Type     string   `json:"type"`             // text phone email int number float boolean date enum array[text] array[date]
 	Values   []string `json:"values,omitempty"` // of an enum
 	Required bool     `json:"required,omitempty"`
+	// Mode is how a later word changes it: latest (empty), first, min, max,
+	// union, append.
+	Mode      string `json:"mode,omitempty"`
+	Sensitive bool   `json:"sensitive,omitempty"` // kept sealed; shown only where asked for by name
 }

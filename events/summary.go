@@ -8,24 +8,35 @@ import (
 // CallSummarized carries everything derived from one call by the summarizer,
 // so that rebuilding what is known about a caller never calls a model.
 type CallSummarized struct {
-	Caller     string    `json:"caller"` // From of the call
-	StartedAt  time.Time `json:"started_at"`
-	EndedAt    time.Time `json:"ended_at"`
-	Seconds    int       `json:"seconds"`
-	Reason     string    `json:"reason"` // as in call.ended
-	Summary    string    `json:"summary"`
-	Topics     []string  `json:"topics"`
-	Sentiment  string    `json:"sentiment"`                // positive neutral negative frustrated satisfied
-	Resolution string    `json:"resolution"`               // resolved pending escalated unknown
-	Stage      string    `json:"stage,omitempty"`          // lead stage the caller's words support; one of Stages
-	StageQuote string    `json:"stage_evidence,omitempty"` // the words
-	Findings   []Finding `json:"findings"`
-	Rejected   []Reject  `json:"rejected"`
-	Messages   []Message `json:"messages"`
-	Style      []Measure `json:"style"`
-	Template   string    `json:"template"` // id of the template the findings' fields belong to
-	Producer   Producer  `json:"producer"`
-	Revision   int       `json:"revision"` // 0; a later derivation of the same call counts up
+	Caller     string            `json:"caller"` // From of the call
+	StartedAt  time.Time         `json:"started_at"`
+	EndedAt    time.Time         `json:"ended_at"`
+	Seconds    int               `json:"seconds"`
+	Reason     string            `json:"reason"` // as in call.ended
+	Summary    string            `json:"summary"`
+	Topics     []string          `json:"topics"`
+	Sentiment  string            `json:"sentiment"`                // positive neutral negative frustrated satisfied
+	Resolution string            `json:"resolution"`               // resolved pending escalated unknown
+	Stage      string            `json:"stage,omitempty"`          // lead stage the caller's words support; one of Stages
+	StageQuote string            `json:"stage_evidence,omitempty"` // the words
+	Findings   []Finding         `json:"findings"`
+	Rejected   []Reject          `json:"rejected"`
+	Messages   []Message         `json:"messages"`
+	Style      []Measure         `json:"style"`
+	Template   string            `json:"template"` // id of the template the findings' fields belong to
+	Producer   Producer          `json:"producer"`
+	Revision   int               `json:"revision"`            // 0; a later derivation of the same call counts up
+	Via        string            `json:"via,omitempty"`       // see the Via… constants
+	Variables  map[string]string `json:"variables,omitempty"` // key facts of a call whose findings are not known
+}
+
+// CallRederived: a call was derived once more, by another prompt or model.
+// Nothing is made of it until it is adopted, as a CallSummarized of a later
+// revision.
+type CallRederived struct {
+	Run        string         `json:"run"`
+	Summarized CallSummarized `json:"summarized"`
+	CostMicros int64          `json:"cost_micros,omitempty"` // what the vendor charges, in millionths of a dollar; 0: not known
 }
 
 // Finding is one claim about someone, backed by words of the caller that code
@@ -86,13 +97,17 @@ type LeadStaged struct {
 // MemoryStored: something worth remembering about a caller was stated to us
 // other than in a call we summarized (by staff, by API, by import).
 type MemoryStored struct {
-	Memory  string `json:"memory"` // id
-	Caller  string `json:"caller"`
-	Type    string `json:"type"`
-	Key     string `json:"key"`
-	Value   string `json:"value"` // JSON text
-	Content string `json:"content,omitempty"`
-	Origin  string `json:"origin"` // api, staff, import
+	Memory   string     `json:"memory"` // id
+	Caller   string     `json:"caller"`
+	Type     string     `json:"type"`
+	Key      string     `json:"key"`
+	Value    string     `json:"value"` // JSON text
+	Content  string     `json:"content,omitempty"`
+	Origin   string     `json:"origin"` // api, staff, import
+	By       string     `json:"by,omitempty"`
+	Evidence string     `json:"evidence,omitempty"` // the words it rests on
+	Call     string     `json:"call,omitempty"`     // it is of, if any
+	Expires  *time.Time `json:"expires_at,omitempty"`
 }
 
 // MemoryForgotten: the memory is no longer to be used or shown.
@@ -110,17 +125,46 @@ type CallerCorrected struct {
 	Value  string `json:"value"` // empty: the field is to be empty
 	By     string `json:"by"`
 	Nth    string `json:"nth"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// CallerImported: what another system knew about a caller, apart from its calls
+// and memories. The newest word of a source counts.
+type CallerImported struct {
+	Caller   string            `json:"caller"`
+	Source   string            `json:"source"` // names the import
+	Digest   string            `json:"digest"` // of what is stated
+	First    time.Time         `json:"first_call_at"`
+	Last     time.Time         `json:"last_call_at"`
+	Calls    int               `json:"calls"` // beyond those imported one by one
+	KnownAs  string            `json:"name,omitempty"`
+	Fields   map[string]string `json:"fields,omitempty"` // by path
+	Averages []ImportedAverage `json:"averages,omitempty"`
+}
+
+// ImportedAverage is one trait over calls that were not imported one by one.
+type ImportedAverage struct {
+	Metric string `json:"metric"`
+	N      int64  `json:"n"`
+	Sum    int64  `json:"sum_micros"`
 }
 
 // CallerErased: everything known about a caller was erased. Ref is a keyed
 // hash; the number itself is gone.
 type CallerErased struct {
-	Ref string `json:"ref"`
-	By  string `json:"by"`
+	Ref   string   `json:"ref"`
+	By    string   `json:"by"`
+	Calls []string `json:"calls,omitempty"` // that went with it; what else comes of them is left out
 }
 
 // Name is "call.summarized".
 func (CallSummarized) Name() string { return "call.summarized" }
+
+// Name is "call.rederived".
+func (CallRederived) Name() string { return "call.rederived" }
+
+// Name is "caller.imported".
+func (CallerImported) Name() string { return "caller.imported" }
 
 // Name is "lead.staged".
 func (LeadStaged) Name() string { return "lead.staged" }
@@ -137,7 +181,11 @@ func (CallerCorrected) Name() string { return "caller.corrected" }
 // Name is "caller.erased".
 func (CallerErased) Name() string { return "caller.erased" }
 
-func (f CallSummarized) identity() []string  { return []string{strconv.Itoa(f.Revision)} }
+func (f CallSummarized) identity() []string { return []string{strconv.Itoa(f.Revision)} }
+func (f CallRederived) identity() []string {
+	return []string{f.Run, strconv.Itoa(f.Summarized.Revision)}
+}
+func (f CallerImported) identity() []string  { return []string{f.Caller, f.Source, f.Digest} }
 func (f LeadStaged) identity() []string      { return []string{f.Caller, f.Stage, f.Nth} }
 func (f MemoryStored) identity() []string    { return []string{f.Memory} }
 func (f MemoryForgotten) identity() []string { return []string{f.Memory} }

@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -232,7 +233,7 @@ func TestWhatTwilioSeldomDoes(t *testing.T) {
 		l.press("1200")
 		l.hangUp()
 		want := []events.TurnHeard{{Turn: 1, Text: "447", Keys: true}, {Turn: 2, Text: "That is half of it.", Lang: "en-US"}, {Turn: 3, Text: "1200", Keys: true}}
-		if got := heardOf(l.facts(one.Tenant, "call.ended")); !slices.Equal(got, want) {
+		if got := heardOf(l.facts(one.Tenant, "call.ended")); !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v", got)
 		}
 	})

@@ -24,6 +24,7 @@ import (
 
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/store"
+	"neurosphere.ai/neurosphere/internal/vault"
 )
 
 // Exit codes of every command.
@@ -43,6 +44,7 @@ type Platform struct {
 	Mux     *http.ServeMux // of LISTEN_ADDR
 	Addr    string         // host:port it really listens on
 	Metrics *prometheus.Registry
+	Vault   *vault.Vault // of MASTER_KEY; nil where there is none
 
 	health *health
 	began  time.Time
@@ -193,7 +195,7 @@ func Run(ctx context.Context, o Options) error {
 			closers[i]()
 		}
 	}()
-	for _, open := range []func(context.Context, Options, *Platform) (func(), error){openVendors, openStore, openBus, openHTTP} {
+	for _, open := range []func(context.Context, Options, *Platform) (func(), error){openVault, openVendors, openStore, openBus, openHTTP} {
 		stop, err := open(ctx, o, p)
 		if stop != nil {
 			closers = append(closers, stop)
@@ -211,6 +213,24 @@ func (o Options) needed(cfg Config) error {
 		errs = append(errs, errors.New("NATS_URL: needed; only the neurosphere command has a server built in"))
 	}
 	return errors.Join(errs...)
+}
+
+// openVault uses MASTER_KEY, or a key of this directory where bus and database
+// are in it too.
+func openVault(_ context.Context, _ Options, p *Platform) (stop func(), err error) {
+	p.Vault, err = OpenVault(p.Config)
+	return nil, Wrong(err)
+}
+
+// OpenVault is the vault of a configuration; nil where it has no key.
+func OpenVault(c Config) (*vault.Vault, error) {
+	switch {
+	case c.MasterKey != "":
+		return vault.New(c.MasterKey)
+	case c.DatabaseURL == "" || c.NATSURL == "":
+		return vault.InDir(c.DataDir)
+	}
+	return nil, nil //nolint:nilnil // said above
 }
 
 func openStore(ctx context.Context, o Options, p *Platform) (func(), error) {

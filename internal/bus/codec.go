@@ -29,6 +29,7 @@ const (
 	extSeq    = "callseq"
 	extCause  = "causationid"
 	extTrace  = "traceparent"
+	extPast   = "history"
 )
 
 // codec turns facts into messages and back: CloudEvents 1.0, binary mode of
@@ -109,6 +110,9 @@ func (c *codec) cloudEvent(e events.Event, data []byte) (*event.Event, error) {
 	}
 	if e.CallSeq != 0 {
 		ce.SetExtension(extSeq, e.CallSeq)
+	}
+	if e.History {
+		ce.SetExtension(extPast, "true")
 	}
 	ce.DataEncoded = data
 	if err := ce.Validate(); err != nil {
@@ -227,7 +231,7 @@ func headOf(ce *event.Event) (events.Head, error) {
 	}
 	head := events.Head{
 		ID: ce.ID(), Tenant: t, Time: ce.Time().UTC(),
-		Call: text(extCall), Cause: text(extCause), Trace: text(extTrace),
+		Call: text(extCall), Cause: text(extCause), Trace: text(extTrace), History: text(extPast) == "true",
 	}
 	if v, ok := ext[extSeq]; ok {
 		n, err := types.ToInteger(v)

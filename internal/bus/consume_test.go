@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,7 +70,7 @@ func TestConsumeHandlesEach(t *testing.T) {
 	publish(t, b, heard(1, "CA1", 1), heard(1, "CA1", 2)) // before there is a consumer
 	got := make(chan events.Event, 10)
 	consume(t, b, bus.Consumer{Name: "w"}, func(_ context.Context, e events.Event, f events.TurnHeard) error {
-		if e.Fact != events.Fact(f) {
+		if !reflect.DeepEqual(e.Fact, events.Fact(f)) {
 			t.Errorf("event of %v with %v", e.Fact, f)
 		}
 		got <- e
@@ -86,6 +87,45 @@ func TestConsumeHandlesEach(t *testing.T) {
 	}
 	if seen[1] != "turn 1" || seen[2] != "turn 2" || seen[3] != "turn 3" {
 		t.Errorf("seen %v", seen)
+	}
+}
+
+// History is kept and read like any other fact; nobody acts on it.
+func TestConsumePassesOverHistory(t *testing.T) {
+	t.Parallel()
+	b := testenv.Bus(t)
+	past := heard(1, "CA1", 1)
+	past.History = true
+	publish(t, b, past, heard(1, "CA1", 2))
+	got := make(chan events.Event, 2)
+	ctx, stop := context.WithCancel(within(t, 20*time.Second))
+	var g sync.WaitGroup
+	g.Go(func() {
+		_ = bus.Consume(ctx, b, bus.Consumer{Name: "history"}, func(_ context.Context, e events.Event, _ events.TurnHeard) error {
+			got <- e
+			return nil
+		})
+	})
+	select {
+	case e := <-got:
+		if e.Seq != 2 || e.History {
+			t.Errorf("handled event %d, history %v", e.Seq, e.History)
+		}
+	case <-ctx.Done():
+		t.Fatal("nothing came")
+	}
+	var all []events.Event
+	err := b.Replay(ctx, 1, 0, []string{events.Filter("turn.heard")}, 10, func(_ context.Context, batch []events.Event, _ uint64) error {
+		all = append(all, batch...)
+		return nil
+	})
+	if err != nil || len(all) != 2 || !all[0].History || all[1].History {
+		t.Errorf("the log has %+v, %v", all, err)
+	}
+	stop()
+	g.Wait()
+	if len(got) > 0 {
+		t.Error("both were handled")
 	}
 }
 

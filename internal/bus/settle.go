@@ -27,7 +27,11 @@ func (w *worker) settle(ctx context.Context, d *delivery) {
 		return
 	}
 	e.Seq, e.Delivery = d.seq, d.tries
-	switch err := w.guarded(ctx, e); {
+	handle := w.guarded
+	if e.History { // what was to be done about it was done elsewhere
+		handle = func(context.Context, events.Event) error { return nil }
+	}
+	switch err := handle(ctx, e); {
 	case err == nil:
 		if err := w.bus.tell(d.current(), "+ACK"); err != nil {
 			w.logOf(e).Warn("event will come again: not acknowledged", zap.Error(err))
