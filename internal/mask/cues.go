@@ -39,8 +39,7 @@ type cue struct {
 
 // cues by word.
 var cues = table(map[cue]string{
-	{ssn, true}:      "ssn ssns itin ein nss",
-	{ssn, false}:     "social",
+	{ssn, true}:      "ssn ssns social itin ein nss",
 	{card, false}:    "card cards visa mastercard amex debit credit tarjeta",
 	{cvv, true}:      "cvv cvc cvv2 cvc2",
 	{expiry, true}:   "expiry expiration exp expires expire expiring vencimiento",
@@ -65,7 +64,8 @@ var cues = table(map[cue]string{
 // codes say which code is meant.
 var codes = map[string]kind{
 	"security": cvv, "card": cvv, "access": pin, "pin": pin, "secret": pin, "pass": pin, "verification": pin, "gate": pin, "door": pin,
-	"zip": free, "postal": free, "area": free, "promo": free, "error": free, "dress": none,
+	"zip": free, "postal": free, "area": free, "promo": free, "discount": free, "coupon": free, "booking": free, "confirmation": free,
+	"error": free, "dress": none, "country": free, "claim": claim, "policy": policy,
 }
 
 func table(of map[cue]string) map[string]cue {
@@ -109,6 +109,6 @@ var (
 		great thank thanks you alright perfect sorry could can i repeat that again say one more time slowly last part remaining
 		i'm listening missed catch didn't did not ready whenever are keep what was is after four digits numbers number`)
 	connectors = set("and or instead of not no sorry wait i mean then also")
-	insurance  = set("policy policies claim claims póliza")
+	insurance  = set("insurance policy policies claim claims póliza")
 	banking    = set("card cards account accounts debit bank banking ac acc acct savings checking")
 )

@@ -1,6 +1,8 @@
 package mask_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,16 +73,18 @@ func digitsIn(s string) (n int) {
 }
 
 func TestLabelledNumbersAreMasked(t *testing.T) {
-	all := conversations(t)
 	masked, have := map[string]int{}, map[string]int{}
 	plain, changed := 0, 0
-	for _, turns := range all {
+	for _, turns := range conversations(t) {
 		c := mask.New()
 		for _, l := range turns {
 			text := strings.Join(l.tokens, " ")
 			m := c.Caller(text, false)
+			left, kept := " "+m.Text+" ", false
+			for _, f := range m.Found {
+				kept = kept || f.Value != ""
+			}
 			unlabelled := true
-			left := " " + m.Text + " "
 			for i, label := range l.labels {
 				unlabelled = unlabelled && label == "O"
 				if digitsIn(l.tokens[i]) < 4 {
@@ -89,24 +93,67 @@ func TestLabelledNumbersAreMasked(t *testing.T) {
 				have[label]++
 				if !strings.Contains(left, " "+l.tokens[i]+" ") {
 					masked[label]++
-					if label != "ssn" && label != "card_number" && label != "account_number" {
-						t.Logf("masked %s: %q => %q %+v", label, text, m.Text, m.Found)
+					if (label == "policyid" || label == "claimid") && !kept {
+						masked["lost "+label]++
 					}
-				} else if label == "ssn" || label == "card_number" || label == "account_number" {
-					t.Logf("left %s: %q => %q", label, text, m.Text)
 				}
 			}
 			if unlabelled {
 				plain++
 				if m.Text != text {
 					changed++
-					t.Logf("changed: %q => %q", text, m.Text)
 				}
 			}
 		}
 	}
-	for label, n := range have {
-		t.Logf("%s: %d of %d masked, %.4f", label, masked[label], n, float64(masked[label])/float64(n))
+	share := func(label string) float64 { return float64(masked[label]) / float64(have[label]) }
+	for label, least := range map[string]float64{"ssn": .98, "card_number": .99, "account_number": .97} {
+		t.Logf("%s: %d of %d masked", label, masked[label], have[label])
+		if share(label) < least {
+			t.Errorf("%.4f of %s masked, want %.2f", share(label), label, least)
+		}
 	}
-	t.Logf("changed without a label: %d of %d, %.4f", changed, plain, float64(changed)/float64(plain))
+	for label, most := range map[string]float64{"car_year": .03, "address": 0, "email_address": 0, "phone_number": .2, "lost policyid": .02, "lost claimid": .02} {
+		of := have[strings.TrimPrefix(label, "lost ")]
+		t.Logf("%s: %d of %d masked", label, masked[label], of)
+		if float64(masked[label]) > most*float64(of) {
+			t.Errorf("%d of %d %s masked", masked[label], of, label)
+		}
+	}
+	t.Logf("turns without a label changed: %d of %d", changed, plain)
+	if float64(changed) > .005*float64(plain) {
+		t.Errorf("%d of %d turns without a label changed", changed, plain)
+	}
+}
+
+// TestCallsWithBothSides: an agent that asks for names, policies, phones and
+// dates gets them.
+func TestCallsWithBothSides(t *testing.T) {
+	raw, err := os.ReadFile(shared(t, "insurance-claims.jsonl"))
+	if err != nil {
+		t.Skipf("no claims calls: %v", err)
+	}
+	turns, changed := 0, 0
+	for dec := json.NewDecoder(bytes.NewReader(raw)); dec.More(); {
+		var call struct {
+			Turns []struct{ Role, Text string }
+		}
+		if err := dec.Decode(&call); err != nil {
+			t.Fatal(err)
+		}
+		c := mask.New()
+		for _, said := range call.Turns {
+			if said.Role == "agent" {
+				c.Agent(said.Text)
+				continue
+			}
+			turns++
+			if m := c.Caller(said.Text, false); m.Text != said.Text {
+				changed++
+			}
+		}
+	}
+	if t.Logf("%d of %d changed", changed, turns); turns == 0 || float64(changed) > .005*float64(turns) {
+		t.Errorf("%d of %d turns changed", changed, turns)
+	}
 }

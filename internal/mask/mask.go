@@ -76,11 +76,11 @@ func (c *Conversation) Agent(text string) {
 		c.money = c.money || banking[w.low]
 		c.insured = c.insured || insurance[w.low]
 	}
-	switch asks, any := questions(text); {
+	switch asks, asked := questions(text); {
 	case asks == 1<<secret && c.asked.secrets(): // the last digits once more
 	case asks != 0:
 		c.ask(asks, false)
-	case any:
+	case asked:
 		c.ask(0, false)
 	}
 }

@@ -1,10 +1,13 @@
 package mask
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
-// questions are what an agent's words ask for; any tells that they ask for
+// questions are what an agent's words ask for; asked tells that they ask for
 // something.
-func questions(text string) (asks kinds, any bool) {
+func questions(text string) (asks kinds, asked bool) {
 	t := &turn{c: &Conversation{money: true}, text: text, words: split(text)}
 	for from := 0; from < len(t.words); {
 		to := from
@@ -18,13 +21,13 @@ func questions(text string) (asks kinds, any bool) {
 			ask = ask || asking[w.low]
 			more = more && (goingOn[w.low] || w.what != plain)
 		}
-		if ask && !more {
-			any = true
-			asks |= t.wanted(from, end)
+		if wanted := t.wanted(from, end); ask && !more || wanted != 0 && end-from <= 6 {
+			asked = true
+			asks |= wanted
 		}
 		from = end
 	}
-	return asks, any
+	return asks, asked
 }
 
 // wanted are the kinds a sentence names; what is named for certain hides what
@@ -44,7 +47,7 @@ func (t *turn) wanted(from, to int) kinds {
 		}
 	}
 	if strong != 0 {
-		return strong | weak&(1<<secret)
+		return strong
 	}
 	return weak
 }
@@ -111,11 +114,16 @@ func (t *turn) announced() {
 			continue
 		}
 		end := t.low(len(t.words) - 1)
-		if c.strong && c.kind.isSecret() || end == "is" || numberWords[end] {
+		if c.strong && c.kind.isSecret() || (end == "is" || numberWords[end]) && !t.asks() {
 			t.c.ask(1<<c.kind, true)
 		}
 		return
 	}
+}
+
+// asks reports whether the caller asks for something.
+func (t *turn) asks() bool {
+	return slices.ContainsFunc(t.words, func(w word) bool { return asking[w.low] || w.stop == '?' })
 }
 
 // masked is the turn with marks in the place of numbers.

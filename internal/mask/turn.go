@@ -45,10 +45,10 @@ func (t *turn) kindOf(i int) kind {
 		return none
 	}
 	h := t.hint(i)
-	switch {
-	case n.what == format:
+	switch n.what {
+	case format:
 		return t.formatted(n, h)
-	case n.what == code:
+	case code:
 		return t.coded(n, h)
 	}
 	if k := t.shaped(n, h); k != none {
@@ -67,7 +67,8 @@ func (t *turn) kindOf(i int) kind {
 // hint is the cue that says best what a number is.
 type hint struct {
 	cue
-	far int // words away; more where less sure
+	far    int  // words away; more where less sure
+	before bool // in a sentence before the number's
 }
 
 const nowhere = 1000
@@ -99,16 +100,16 @@ func (t *turn) hint(i int) hint {
 			far -= 2 // "the account number … is"
 		}
 		if far < best.far || far == best.far && c.kind.isSecret() {
-			best = hint{c, far}
+			best = hint{c, far, stops > 0}
 		}
 	}
 	if best.kind == none || best.kind == secret {
 		if c := t.after(i); c.kind != none {
-			return hint{c, 3}
+			return hint{cue: c, far: 3}
 		}
 	}
 	if best.kind == none && i > 0 && t.chained(i) {
-		return hint{cue{t.is[i-1], true}, 1}
+		return hint{cue: cue{t.is[i-1], true}, far: 1}
 	}
 	return best
 }
@@ -126,8 +127,11 @@ func (t *turn) cueAt(j, end int) cue {
 		return false
 	}
 	switch {
-	case w.low == "code" && j > 0:
-		return cue{codes[t.words[j-1].low], true}
+	case w.low == "code" || w.low == "codes":
+		if k, ok := codes[t.low(j-1)]; ok {
+			return cue{k, true}
+		}
+		return cue{pin, false}
 	case w.low == "security" && j > 0 && t.words[j-1].low == "social":
 		return cue{ssn, true}
 	case w.low == "digits" || w.low == "digit" || w.low == "four" || w.low == "4":
@@ -144,7 +148,7 @@ func (t *turn) cueAt(j, end int) cue {
 		return cue{free, false} // of a policy, a lease
 	case c.kind == account && w.low != "account" && w.low != "accounts" && len(w.low) <= 3 && !near(j+1, j+3, numberWords) && !t.c.money:
 		return cue{}
-	case c.kind != none && !c.strong && (near(j+1, j+3, numberWords) || near(j-4, j, digitWords)):
+	case c.kind != none && !c.strong && (near(j+1, j+3, numberWords) || c.kind.isSecret() && near(j-4, j, digitWords)):
 		c.strong = true
 	}
 	return c
@@ -184,7 +188,7 @@ func (t *turn) after(i int) cue {
 	return cue{}
 }
 
-var linking = set("is was are for on in as of the my a your it its it's that's credit")
+var linking = set("is was are for on as of the my a your it its it's that's")
 
 // chained reports whether a number is said in one breath with the one before:
 // "2383 instead of 2283".
@@ -195,7 +199,10 @@ func (t *turn) chained(i int) bool {
 			return false
 		}
 	}
-	return t.is[i-1] != none && (t.is[i-1].isSecret() || len(before.digits) >= 3)
+	if len(before.digits) != len(t.numbers[i].digits) && t.c.asked.secrets() {
+		return false // two things were asked for
+	}
+	return t.is[i-1].isSecret() || t.is[i-1] != none && len(before.digits) >= 3
 }
 
 // counts reports whether a number says how many, or is part of a name: "last
@@ -291,7 +298,7 @@ func (t *turn) shaped(n number, h hint) kind {
 			switch {
 			case isCard(n.digits):
 				return card
-			case h.kind == account:
+			case h.kind == account, h.kind == none && t.c.asked.has(account) && !t.c.asked.has(card):
 				return account
 			case t.c.insured && !t.c.money && t.prefix(n) < n.first:
 				return policy
@@ -350,6 +357,8 @@ func (t *turn) called(i int, h hint) (kind, bool) {
 		return k, d >= 3 && !(year && h.far > 6)
 	case k.isSecret():
 		return k, d >= 4 && !(year && h.far > 3)
+	case h.before && k == free && d >= 7 && !isPhone(n):
+		return none, false
 	case h.strong:
 		return free, true
 	case t.c.asked.secrets() && !t.c.begun && !year:
@@ -384,9 +393,9 @@ func (t *turn) answered(n number, h hint) (kind, bool) {
 		return none, false
 	case isYear(n.digits) && (h.kind == free || t.named(n)):
 		return free, true
-	case c.own && (d < 3 || isDate(n.digits) || (isYear(n.digits) || endsInYear(n)) && c.digits <= 4):
+	case c.own && (d < 3 && !(c.begun && d == 2 && t.digitsOnly()) || c.begun && c.digits <= 4 && (isDate(n.digits) || isYear(n.digits) || endsInYear(n))):
 		return free, true
-	case n.bySpeech && n.said < 2 && !t.digitsOnly():
+	case n.bySpeech && n.said < 2 && !t.digitsOnly(), d < 3 && t.chatty > 2:
 		return none, true
 	case c.asked.has(free) && (isPhone(n) || isDate(n.digits)):
 		return free, true
@@ -484,13 +493,12 @@ func endsInYear(n number) bool {
 
 // isPhone: as people say the number of a phone.
 func isPhone(n number) bool {
-	d := len(n.digits)
-	switch {
-	case d == 10:
+	switch len(n.digits) {
+	case 10:
 		return !n.hyphens || len(n.groups) == 1 || n.groups[0] == 3
-	case d == 11:
+	case 11:
 		return n.digits[0] == '1' || n.digits[0] == '0'
-	case d == 7:
+	case 7:
 		return len(n.groups) == 2 && n.groups[0] == 3 || n.bySpeech
 	}
 	return false
@@ -510,11 +518,11 @@ func (t *turn) prefix(n number) int {
 // part of a sentence that goes on after it.
 func (t *turn) alone(i int) bool {
 	n := t.numbers[i]
-	if t.named(n) || t.chatty > 8 {
+	if t.named(n) || t.chatty > 5 {
 		return false
 	}
 	return !leading[t.low(n.first-1)]
 }
 
 // leading words come before amounts and places.
-var leading = set("about around than over under at in by")
+var leading = set("about around than over under at in by from to")

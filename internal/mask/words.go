@@ -12,14 +12,14 @@ type word struct {
 	from, to int    // bytes of the turn
 	low      string // in small letters
 	digits   string // of a numeral, a code with digits in it, or a number word
-	what     sort
+	what     form
 	stop     byte // ends the sentence after it: . ! ? ; or 0
 }
 
-type sort int
+type form int
 
 const (
-	plain  sort = iota
+	plain  form = iota
 	figure      // digits only
 	code        // letters and digits: PX482, 4th, 10k
 	spoken      // a number word
@@ -116,7 +116,7 @@ func digit(r rune) byte {
 	for n := 0; n < 9 && unicode.IsDigit(zero-1); n++ {
 		zero--
 	}
-	return '0' + byte((r-zero)%10) //nolint:gosec // below 10
+	return '0' + byte((r-zero)%10)
 }
 
 // formatted extends a numeral by what shows that it is a date, a time or an
@@ -188,7 +188,7 @@ var small = map[string]string{
 	"zero": "0", "oh": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
 	"eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "thirteen": "13", "fourteen": "14",
 	"fifteen": "15", "sixteen": "16", "seventeen": "17", "eighteen": "18", "nineteen": "19", "twenty": "20",
-	"thirty": "30", "forty": "40", "fourty": "40", "fifty": "50", "sixty": "60", "seventy": "70", "eighty": "80", "ninety": "90",
+	"thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "seventy": "70", "eighty": "80", "ninety": "90",
 	"o": "0", "niner": "9",
 }
 
@@ -202,7 +202,7 @@ type number struct {
 	bySpeech    bool   // in words only
 	said        int    // words it is made of
 	hyphens     bool   // 123-45-6789
-	what        sort   // of a single word; figure for runs
+	what        form   // of a single word; figure for runs
 }
 
 // numbers are the runs of digits of a turn, in order.
