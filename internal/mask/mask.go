@@ -15,12 +15,19 @@
 package mask
 
 import (
+	"encoding/base64"
+	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"neurosphere.ai/neurosphere/events"
 )
 
 // Withheld stands for a turn that could not be looked at.
 const Withheld = "[WITHHELD]"
+
+// Purpose is what values are sealed for (see vault.Seal).
+const Purpose = "turn"
 
 // Masked is what may be written down of what was said.
 type Masked struct {
@@ -35,8 +42,27 @@ type Found struct {
 	Value string // of a kind that may be kept, sealed: policy and claim; empty for the others
 }
 
-// Conversation masks one conversation, turn by turn, in order. It is not safe
-// for concurrent use.
+// Sealed are the numbers that may be kept, for whoever can open what seal has
+// sealed; without seal, none is. One that cannot be sealed is dropped, and err
+// says so.
+func (m Masked) Sealed(seal func(text string) ([]byte, error)) (out []events.Sealed, err error) {
+	for _, f := range m.Found {
+		if f.Value == "" || seal == nil {
+			continue
+		}
+		raw, failed := seal(f.Value)
+		if failed != nil {
+			err = fmt.Errorf("seal number: %w", failed)
+			continue
+		}
+		out = append(out, events.Sealed{Mark: f.Mark, Kind: f.Kind, Value: base64.StdEncoding.EncodeToString(raw)})
+	}
+	return out, err
+}
+
+// Conversation masks one conversation, turn by turn, in order. The zero value
+// is one nothing was said in yet; a copy goes its own way. It is not safe for
+// concurrent use.
 type Conversation struct {
 	asked   kinds // what the next numbers are, by the agent's question or the caller's announcement
 	life    int   // caller turns for which that holds

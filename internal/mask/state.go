@@ -58,9 +58,14 @@ func (t *turn) note() {
 	c.life--
 	before := c.asked
 	for i, k := range t.is {
+		n := t.numbers[i]
+		digits, own := len(n.digits), t.own[i]
+		if n.what == marked { // masked before, by whoever had the call: some digits of it
+			k, digits, own = markedAs(t.low(n.first)), 4, true
+		}
 		if k.isSecret() {
 			c.money = c.money || k == secret && !c.insured // somebody is being verified
-			t.went(k, len(t.numbers[i].digits), t.own[i])
+			t.went(k, digits, own)
 		}
 	}
 	switch {
@@ -75,6 +80,15 @@ func (t *turn) note() {
 		c.asked = 0
 	}
 	t.announced()
+}
+
+func markedAs(mark string) kind {
+	for k, m := range marks {
+		if m == mark {
+			return k
+		}
+	}
+	return none
 }
 
 // full is how many digits a number of a kind has at most.

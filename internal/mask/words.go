@@ -38,7 +38,7 @@ func split(text string) []word {
 		switch {
 		case r == '[' && markAt(text[i:]) > 0:
 			n := markAt(text[i:])
-			words = append(words, word{from: i, to: i + n, what: marked})
+			words = append(words, word{from: i, to: i + n, low: text[i : i+n], what: marked})
 			i += n
 		case unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.IsMark(r):
 			w := scan(text, i)
