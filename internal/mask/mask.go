@@ -60,6 +60,19 @@ func (m Masked) Sealed(seal func(text string) ([]byte, error)) (out []events.Sea
 	return out, err
 }
 
+// OnlyMarks reports whether a text says nothing but that something was left
+// out: "[POLICY]".
+func OnlyMarks(text string) bool {
+	found := false
+	for _, w := range split(text) {
+		found = found || w.what == marked
+		if w.what != marked {
+			return false
+		}
+	}
+	return found
+}
+
 // Conversation masks one conversation, turn by turn, in order. The zero value
 // is one nothing was said in yet; a copy goes its own way. It is not safe for
 // concurrent use.
