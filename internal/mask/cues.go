@@ -48,14 +48,15 @@ var cues = table(map[cue]string{
 	{pin, true}:      "pin pins passcode passcodes password passwords otp contraseña",
 	{policy, true}:   "policy policies póliza",
 	{claim, true}:    "claim claims",
-	{free, true}: `phone telephone mobile cell cellphone landline fax extension ext ph teléfono whatsapp
+	{free, true}: `phone callback telephone mobile cell cellphone landline fax extension ext ph teléfono whatsapp
 		amount balance price budget deductible premium mileage odometer salary
 		date dob birthday year vin zip zipcode postcode address email door`,
 	{free, false}: `call reach text transfer transferring pay paid paying charge charged spend spent owe owed
 		deposit deposited withdraw withdrew withdrawn missing dollars cost costs worth total income mortgage rent
 		made manufactured built since until born dated model time years
 		street apartment apt suite unit lot room flight gate bus train house highway interstate route exit
-		order confirmation reference ticket booking invoice tracking report ride license plate version serial
+		mls listing property parcel case file member group loan quote application estimate serial
+		order confirmation reference ticket booking invoice tracking report ride license plate version
 		mail gmail limit bill payment over under about around approximately above below than`,
 	{month, false}: `january february march april may june july august september october november december
 		jan feb mar apr jun jul aug sep sept oct nov dec`,

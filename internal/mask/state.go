@@ -21,19 +21,22 @@ func questions(text string) (asks kinds, asked bool) {
 			ask = ask || asking[w.low]
 			more = more && (goingOn[w.low] || w.what != plain)
 		}
-		if wanted := t.wanted(from, end); ask && !more || wanted != 0 && end-from <= 6 {
+		switch strong, weak := t.wanted(from, end); {
+		case ask && !more && strong == 0:
 			asked = true
-			asks |= wanted
+			asks |= weak
+		case ask && !more, strong != 0 && end-from <= 6: // "Account number and PIN."
+			asked = true
+			asks |= strong
 		}
 		from = end
 	}
 	return asks, asked
 }
 
-// wanted are the kinds a sentence names; what is named for certain hides what
-// is only mentioned: "the phone number on your account".
-func (t *turn) wanted(from, to int) kinds {
-	var strong, weak kinds
+// wanted are the kinds a sentence names, and those it may only mention: "the
+// phone number on your account".
+func (t *turn) wanted(from, to int) (strong, weak kinds) {
 	for j := from; j < to; j++ {
 		c := t.cueAt(j, to)
 		switch {
@@ -46,10 +49,7 @@ func (t *turn) wanted(from, to int) kinds {
 			weak.add(c.kind)
 		}
 	}
-	if strong != 0 {
-		return strong
-	}
-	return weak
+	return strong, weak
 }
 
 // note keeps what later turns need to know.

@@ -54,6 +54,9 @@ func (t *turn) kindOf(i int) kind {
 	if k := t.shaped(n, h); k != none {
 		return k
 	}
+	if d := len(n.digits); t.c.asked.has(expiry) && !t.c.begun && h.kind < secret && d >= 3 && d <= 6 {
+		return expiry
+	}
 	if k, ok := t.called(i, h); ok {
 		t.own[i] = k.isSecret()
 		return k
@@ -117,7 +120,10 @@ func (t *turn) hint(i int) hint {
 // cueAt is what the word at j says of numbers near it, before end.
 func (t *turn) cueAt(j, end int) cue {
 	w := t.words[j]
-	c := cues[w.low]
+	c, ok := cues[w.low]
+	if !ok {
+		c = cues[strings.TrimSuffix(strings.TrimSuffix(w.low, "'s"), "’s")]
+	}
 	near := func(from, to int, of map[string]bool) bool {
 		for k := max(0, from); k < min(to, end, len(t.words)); k++ {
 			if of[t.words[k].low] {
@@ -130,6 +136,9 @@ func (t *turn) cueAt(j, end int) cue {
 	case w.low == "code" || w.low == "codes":
 		if k, ok := codes[t.low(j-1)]; ok {
 			return cue{k, true}
+		}
+		if near(j-3, j, threeWord) || near(j+1, j+5, backWord) {
+			return cue{cvv, true}
 		}
 		return cue{pin, false}
 	case w.low == "security" && j > 0 && t.words[j-1].low == "social":
@@ -156,6 +165,8 @@ func (t *turn) cueAt(j, end int) cue {
 
 var (
 	lastWord   = set("last final")
+	threeWord  = set("three 3 three-digit")
+	backWord   = set("back card")
 	digitWords = set("number numbers digits digit")
 )
 
@@ -452,8 +463,10 @@ func (t *turn) bare(i int) kind {
 			return free
 		}
 		return secret
+	case d <= 8 && strings.HasSuffix(n.digits, "000"):
+		return none // an amount
 	case d == 4:
-		if isYear(n.digits) || strings.HasSuffix(n.digits, "000") || !t.alone(i) {
+		if isYear(n.digits) || !t.alone(i) {
 			return none
 		}
 		return secret

@@ -257,6 +257,7 @@ func run(text string, words []word, first int) number {
 			}
 			n.bySpeech = false
 		case spoken:
+			n.hyphens = false
 		default:
 			if fillers[w.low] && i > first && i+1 < len(words) && words[i+1].digits != "" {
 				continue
