@@ -340,13 +340,7 @@ func (c *call) hide(f *events.TurnHeard) {
 	c.hid = c.hides
 	m := c.hides.Caller(f.Text, f.Keys)
 	f.Text = clip(m.Text, maxTurn)
-	if m.Text == mask.Withheld {
-		c.w.metrics.masked.WithLabelValues("withheld").Inc()
-		c.log.Error("turn withheld: it could not be looked at", zap.Int("turn", f.Turn))
-	}
-	for _, found := range m.Found {
-		c.w.metrics.masked.WithLabelValues(found.Kind).Inc()
-	}
+	c.w.metrics.hid(m)
 	var err error
 	if f.Sealed, err = m.Sealed(c.w.seal(c.tenant)); err != nil {
 		c.log.Error("number not kept", zap.Error(err))

@@ -85,7 +85,7 @@ func newMetrics(reg prometheus.Registerer) metrics {
 	return metrics{
 		rejected:    vec("webhooks_rejected_total", "Requests turned away, by route and reason.", "route", "reason"),
 		ended:       vec("calls_ended_total", "Calls ended, by reason.", "reason"),
-		masked:      vec("numbers_masked_total", "Numbers left out of what callers said, by kind.", "kind"),
+		masked:      vec("numbers_masked_total", "Numbers left out of what callers said and texted, by kind.", "kind"),
 		refused:     counter("calls_refused_total", "Calls to numbers nobody answers."),
 		fallbacks:   counter("fallbacks_total", "Calls Twilio sent to the fallback."),
 		dropped:     counter("inbox_dropped_total", "Messages a call could not take in time."),
@@ -105,6 +105,16 @@ func (w *worker) put(e events.Event, stored func(uint64)) bool {
 		w.log.Error("fact cannot be written down", zap.String("event", e.Fact.Name()), zap.String("call", e.Call), zap.Error(err))
 	}
 	return err == nil || errors.Is(err, bus.ErrNotSafe)
+}
+
+// hid counts what was left out, by kind.
+func (m metrics) hid(x mask.Masked) {
+	if x.Text == mask.Withheld {
+		m.masked.WithLabelValues("withheld").Inc()
+	}
+	for _, f := range x.Found {
+		m.masked.WithLabelValues(f.Kind).Inc()
+	}
 }
 
 // seal seals for a tenant; nil without a vault.
