@@ -8,7 +8,10 @@ type kind int
 const (
 	none    kind = iota
 	month        // stays when it is next to a number
-	free         // a phone, a date, an amount: something that stays
+	phone        // stays
+	date         // a day or a year: stays
+	free         // an amount, a street, a flight: something that stays
+	ref          // an order, a report: likewise
 	policy       // stays where it is called so
 	claim        // likewise
 	secret       // asked for as digits, of something not named
@@ -31,6 +34,9 @@ var marks = map[kind]string{
 // isSecret reports whether numbers of a kind are left out of what is written.
 func (k kind) isSecret() bool { return k >= secret }
 
+// stays reports whether numbers of a kind are left as they are.
+func (k kind) stays() bool { return k >= phone && k <= claim }
+
 // cue is a word that says what a number near it is.
 type cue struct {
 	kind   kind
@@ -48,16 +54,18 @@ var cues = table(map[cue]string{
 	{pin, true}:      "pin pins passcode passcodes password passwords otp contraseña",
 	{policy, true}:   "policy policies póliza",
 	{claim, true}:    "claim claims",
-	{free, true}: `phone callback telephone mobile cell cellphone landline fax extension ext ph teléfono whatsapp
-		amount balance price budget deductible premium mileage odometer salary
-		date dob birthday year vin zip zipcode postcode address email door`,
-	{free, false}: `call reach text transfer transferring pay paid paying charge charged spend spent owe owed
-		deposit deposited withdraw withdrew withdrawn missing dollars cost costs worth total income mortgage rent
-		made manufactured built since until born dated model time years
-		street apartment apt suite unit lot room flight gate bus train house highway interstate route exit
-		mls listing property parcel case file member group loan quote application estimate serial
-		order confirmation reference ticket booking invoice tracking report ride license plate version
-		mail gmail limit bill payment over under about around approximately above below than`,
+	{phone, true}:    "phone callback telephone mobile cell cellphone landline fax ph teléfono whatsapp",
+	{phone, false}:   "call reach text contact",
+	{date, true}:     "date dob birthday year",
+	{date, false}:    "dated born since until built",
+	{free, true}: `amount balance price budget deductible premium mileage odometer salary
+		vin zip zipcode postcode address email door extension ext`,
+	{free, false}: `transfer transferring pay paid paying charge charged spend spent owe owed
+		deposit deposited withdraw withdrew withdrawn missing dollars cost costs worth total income mortgage loan rent
+		made manufactured model time years mail gmail limit bill payment over under about around approximately above below than
+		street apartment apt suite unit lot room flight gate bus train house highway interstate route exit`,
+	{ref, false}: `mls listing property parcel case file member group quote application estimate serial
+		order confirmation reference ticket booking invoice tracking report ride license plate version`,
 	{month, false}: `january february march april may june july august september october november december
 		jan feb mar apr jun jul aug sep sept oct nov dec`,
 })
@@ -104,7 +112,10 @@ var (
 	asking = set(`please need give tell provide confirm verify enter key type read spell say share what what's whats which could can
 		may have how when where dime necesito cuál`)
 	// amounts are asked for by these.
-	amounts = set("much many old when far long big year")
+	amounts = set("much many old far long big")
+	// echoes begin sentences that say the caller's own words back.
+	echoes = set("you you're you'd")
+	leads  = set("i i'll i'd we we'll let please what")
 	// goingOn asks for more of the same.
 	goingOn = set(`okay ok go ahead on yes yeah yep uh huh mm hm mhm hmm got it right and the rest next then continue please sure
 		great thank thanks you alright perfect sorry could can i repeat that again say one more time slowly last part remaining

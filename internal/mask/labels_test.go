@@ -3,8 +3,10 @@ package mask_test
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,57 +74,112 @@ func digitsIn(s string) (n int) {
 	return n
 }
 
-func TestLabelledNumbersAreMasked(t *testing.T) {
-	masked, have := map[string]int{}, map[string]int{}
-	plain, changed := 0, 0
-	for _, turns := range conversations(t) {
+// counts of labelled words of four digits or more, by label.
+type counts struct {
+	have, masked   map[string]int
+	plain, changed int // turns without a label
+}
+
+func (n counts) share(label string) float64 { return float64(n.masked[label]) / float64(n.have[label]) }
+
+// tally masks all conversations. Before a turn change may put other words in
+// its place, after it answer says what the agent answers; nil: nothing.
+func tally(all [][]labelled, change func(labelled) []string, answer func(masked string) string) counts {
+	n := counts{have: map[string]int{}, masked: map[string]int{}}
+	for _, turns := range all {
 		c := mask.New()
 		for _, l := range turns {
-			text := strings.Join(l.tokens, " ")
+			tokens := l.tokens
+			if change != nil {
+				tokens = change(l)
+			}
+			text := strings.Join(tokens, " ")
 			m := c.Caller(text, false)
-			left, kept := " "+m.Text+" ", false
-			for _, f := range m.Found {
-				kept = kept || f.Value != ""
-			}
-			unlabelled := true
-			for i, label := range l.labels {
-				unlabelled = unlabelled && label == "O"
-				if digitsIn(l.tokens[i]) < 4 {
-					continue
-				}
-				have[label]++
-				if !strings.Contains(left, " "+l.tokens[i]+" ") {
-					masked[label]++
-					if (label == "policyid" || label == "claimid") && !kept {
-						masked["lost "+label]++
-					}
-				}
-			}
-			if unlabelled {
-				plain++
+			n.count(tokens, l.labels, m)
+			if !slices.ContainsFunc(l.labels, func(label string) bool { return label != "O" }) {
+				n.plain++
 				if m.Text != text {
-					changed++
+					n.changed++
 				}
+			}
+			if answer != nil {
+				c.Agent(answer(m.Text))
 			}
 		}
 	}
-	share := func(label string) float64 { return float64(masked[label]) / float64(have[label]) }
+	return n
+}
+
+func (n counts) count(tokens, labels []string, m mask.Masked) {
+	left := " " + m.Text + " "
+	kept := slices.ContainsFunc(m.Found, func(f mask.Found) bool { return f.Value != "" })
+	for i, label := range labels {
+		if digitsIn(tokens[i]) < 4 {
+			continue
+		}
+		n.have[label]++
+		if strings.Contains(left, " "+tokens[i]+" ") {
+			continue
+		}
+		n.masked[label]++
+		if (label == "policyid" || label == "claimid") && !kept {
+			n.masked["lost "+label]++
+		}
+	}
+}
+
+func TestLabelledNumbersAreMasked(t *testing.T) {
+	all := conversations(t)
+	random := rand.New(rand.NewPCG(1, 2))
+	nth := 0
+	for name, n := range map[string]counts{
+		"without the agent's words": tally(all, nil, nil),
+		"by an agent who asks for something else": tally(all, nil, func(masked string) string {
+			nth++
+			return "I see. So " + masked + ". " + []string{
+				"What else should we know?", "Is there a good number to reach you at?", "When did that come up?", "Anything else?",
+			}[nth%4]
+		}),
+		"with other digits": tally(slices.Concat(all, all, all, all), func(l labelled) []string { return otherDigits(random, l) }, nil),
+	} {
+		t.Run(name, func(t *testing.T) { n.check(t) })
+	}
+}
+
+// otherDigits are the words with the digits of what is to be masked replaced.
+func otherDigits(random *rand.Rand, l labelled) []string {
+	out := slices.Clone(l.tokens)
+	for i, label := range l.labels {
+		if label == "ssn" || label == "card_number" || label == "account_number" {
+			out[i] = strings.Map(func(r rune) rune {
+				if r >= '0' && r <= '9' {
+					return '0' + random.Int32N(10)
+				}
+				return r
+			}, out[i])
+		}
+	}
+	return out
+}
+
+func (n counts) check(t *testing.T) {
+	t.Helper()
 	for label, least := range map[string]float64{"ssn": .98, "card_number": .99, "account_number": .97} {
-		t.Logf("%s: %d of %d masked", label, masked[label], have[label])
-		if share(label) < least {
-			t.Errorf("%.4f of %s masked, want %.2f", share(label), label, least)
+		t.Logf("%s: %d of %d masked", label, n.masked[label], n.have[label])
+		if n.share(label) < least {
+			t.Errorf("%.4f of %s masked, want %.2f", n.share(label), label, least)
 		}
 	}
-	for label, most := range map[string]float64{"car_year": .03, "address": 0, "email_address": 0, "phone_number": .2, "lost policyid": .02, "lost claimid": .02} {
-		of := have[strings.TrimPrefix(label, "lost ")]
-		t.Logf("%s: %d of %d masked", label, masked[label], of)
-		if float64(masked[label]) > most*float64(of) {
-			t.Errorf("%d of %d %s masked", masked[label], of, label)
+	for label, most := range map[string]float64{"car_year": .03, "address": .05, "email_address": 0, "phone_number": .2, "lost policyid": .02, "lost claimid": .02} {
+		of := n.have[strings.TrimPrefix(label, "lost ")]
+		t.Logf("%s: %d of %d masked", label, n.masked[label], of)
+		if float64(n.masked[label]) > most*float64(of) {
+			t.Errorf("%d of %d %s masked", n.masked[label], of, label)
 		}
 	}
-	t.Logf("turns without a label changed: %d of %d", changed, plain)
-	if float64(changed) > .005*float64(plain) {
-		t.Errorf("%d of %d turns without a label changed", changed, plain)
+	t.Logf("turns without a label changed: %d of %d", n.changed, n.plain)
+	if float64(n.changed) > .005*float64(n.plain) {
+		t.Errorf("%d of %d turns without a label changed", n.changed, n.plain)
 	}
 }
 

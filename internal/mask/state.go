@@ -15,23 +15,31 @@ func questions(text string) (asks kinds, asked bool) {
 			to++
 		}
 		end := min(to+1, len(t.words))
-		ask := to < len(t.words) && t.words[to].stop == '?'
+		ask, echo := to < len(t.words) && t.words[to].stop == '?', t.echo(from)
 		more := true
 		for _, w := range t.words[from:end] {
-			ask = ask || asking[w.low]
+			ask = ask || asking[w.low] && !echo
 			more = more && (goingOn[w.low] || w.what != plain)
 		}
 		switch strong, weak := t.wanted(from, end); {
+		case t.low(from) == "you" && t.low(from+1) == "are" && t.low(from+2) == "asking":
 		case ask && !more && strong == 0:
 			asked = true
 			asks |= weak
-		case ask && !more, strong != 0 && end-from <= 6: // "Account number and PIN."
+		case ask && !more, strong != 0 && end-from <= 6 && !echo: // "Account number and PIN."
 			asked = true
 			asks |= strong
 		}
 		from = end
 	}
 	return asks, asked
+}
+
+// echo reports whether a sentence says the caller's own words back: "So you
+// need a new card."
+func (t *turn) echo(from int) bool {
+	first := t.low(from)
+	return echoes[first] || first == "so" && !leads[t.low(from+1)]
 }
 
 // wanted are the kinds a sentence names, and those it may only mention: "the
@@ -42,12 +50,19 @@ func (t *turn) wanted(from, to int) (strong, weak kinds) {
 		switch {
 		case amounts[t.words[j].low]:
 			weak.add(free)
+		case t.words[j].low == "when":
+			weak.add(date)
 		case c.kind == none || c.kind == month:
 		case c.strong && c.kind != secret:
 			strong.add(c.kind)
+		case c.kind == ref: // "would you like to report it?"
+			weak.add(free)
 		default:
 			weak.add(c.kind)
 		}
+	}
+	if strong.has(phone) && weak.has(secret) {
+		strong.add(free) // "the last four digits of your phone"
 	}
 	return strong, weak
 }
@@ -72,11 +87,14 @@ func (t *turn) note() {
 	case t.chatty > 0 || len(t.numbers) == 0 && c.loose > 0 && len(t.words) > 3:
 		c.loose = 0
 	default:
-		for _, n := range t.numbers {
-			c.loose += len(n.digits)
+		for i, n := range t.numbers {
+			if !t.is[i].isSecret() {
+				c.loose += len(n.digits)
+			}
 		}
 	}
-	if c.life <= 0 && before == c.asked {
+	answered := !c.asked.secrets() && len(t.numbers) > 0 && t.chatty > 0
+	if c.life <= 0 && before == c.asked || answered {
 		c.asked = 0
 	}
 	t.announced()

@@ -276,7 +276,7 @@ func (t *turn) digitsOnly() bool { return t.chatty == 0 }
 func (t *turn) formatted(n number, h hint) kind {
 	slash := strings.Count(t.text[t.words[n.first].from:t.words[n.first].to], "/")
 	short := slash == 1 && len(n.digits) <= 6
-	if short && (h.kind == expiry || h.kind != free && (t.c.asked.has(expiry) || t.c.asked.has(card))) {
+	if short && (h.kind == expiry || !h.kind.stays() && (t.c.asked.has(expiry) || t.c.asked.has(card))) {
 		return expiry
 	}
 	return free
@@ -303,7 +303,7 @@ func (t *turn) coded(n number, h hint) kind {
 // shaped numbers leave no doubt.
 func (t *turn) shaped(n number, h hint) kind {
 	d := len(n.digits)
-	named := h.kind == free || h.kind == policy || h.kind == claim || h.kind == none && t.c.asked != 0 && !t.c.asked.secrets()
+	named := h.kind.stays()
 	if d >= 13 && d <= 19 && !isDates(n) {
 		if isCard(n.digits) || !named {
 			switch {
@@ -368,7 +368,7 @@ func (t *turn) called(i int, h hint) (kind, bool) {
 		return k, d >= 3 && !(year && h.far > 6)
 	case k.isSecret():
 		return k, d >= 4 && !(year && h.far > 3)
-	case h.before && k == free && d >= 7 && !isPhone(n):
+	case h.before && k < ref && d >= 7 && !isPhone(n):
 		return none, false
 	case h.strong:
 		return free, true
@@ -399,19 +399,32 @@ func (t *turn) answered(n number, h hint) (kind, bool) {
 	case c.asked == 0:
 		return none, false
 	case !c.asked.secrets():
-		return free, true
+		return free, t.fits(n)
 	case c.begun && t.chatty > 2:
 		return none, false
-	case isYear(n.digits) && (h.kind == free || t.named(n)):
+	case isYear(n.digits) && (h.kind.stays() || t.named(n)):
 		return free, true
 	case c.own && (d < 3 && !(c.begun && d == 2 && t.digitsOnly()) || c.begun && c.digits <= 4 && (isDate(n.digits) || isYear(n.digits) || endsInYear(n))):
 		return free, true
 	case n.bySpeech && n.said < 2 && !t.digitsOnly(), d < 3 && t.chatty > 2:
 		return none, true
-	case c.asked.has(free) && (isPhone(n) || isDate(n.digits)):
+	case c.asked.has(phone) && isPhone(n), c.asked.has(date) && isDate(n.digits):
 		return free, true
 	}
 	return c.fit(d), true
+}
+
+// fits reports whether a number can be what was asked for, where that stays.
+// The caller may answer something else.
+func (t *turn) fits(n number) bool {
+	d := len(n.digits)
+	switch asked := t.c.asked; {
+	case asked.has(policy), asked.has(claim), asked.has(ref), asked.has(free) && d <= 8:
+		return true
+	case asked.has(phone) && (isPhone(n) || d == 7 || d < 4 || t.c.loose > 0 && d == 4):
+		return true
+	}
+	return t.c.asked.has(date) && (isYear(n.digits) || isDate(n.digits) || endsInYear(n))
 }
 
 // named reports whether a word that is no polite one follows: "2016 Honda".

@@ -321,5 +321,5 @@ func isDate(d string) bool {
 	return false
 }
 
-// isYear: of a birth, a car, a house, or soon.
-func isYear(d string) bool { return len(d) == 4 && d >= "1920" && d <= "2049" }
+// isYear: of a car, a purchase, or soon; older ones are called a year.
+func isYear(d string) bool { return len(d) == 4 && d >= "1940" && d <= "2034" }
