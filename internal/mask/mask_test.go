@@ -1,9 +1,11 @@
 package mask_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
+	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/mask"
 )
 
@@ -28,7 +30,7 @@ func converse(t *testing.T, turns []said) {
 
 func agent(text string) said { return said{">" + text, ""} }
 
-func same(text string) said { return said{text, text} }
+func same(text string) said { return said{text, strings.TrimPrefix(text, "#")} }
 
 func TestNumberWords(t *testing.T) {
 	for name, turns := range map[string][]said{
@@ -182,7 +184,7 @@ func TestKeys(t *testing.T) {
 		"a PIN in two goes":         {agent("Key in your PIN."), {"#48", "[PIN]"}, {"#21", "[PIN]"}},
 		"a choice":                  {agent("Press 1 for sales or 2 for service."), {"#1", "1"}},
 		"unprompted and long":       {{"#5512097", "[NUMBER]"}},
-		"unprompted, as a PIN is":   {{"#2014", "[NUMBER]"}},
+		"an extension":              {same("#1200")},
 		"a phone":                   {agent("Please enter your phone number."), {"#2065550142", "2065550142"}},
 	} {
 		t.Run(name, func(t *testing.T) { converse(t, turns) })
@@ -215,5 +217,36 @@ func TestLongTurnsAreCut(t *testing.T) {
 	}
 	if m = c.Caller("bad \xff bytes 123-45-6789", false); m.Text != "bad \uFFFD bytes [SSN]" {
 		t.Errorf("%q", m.Text)
+	}
+}
+
+func TestWhatCannotBeLookedAtIsWithheld(t *testing.T) {
+	var broken *mask.Conversation
+	if m := broken.Caller("my social is 123-45-6789", false); m.Text != mask.Withheld || m.Found != nil {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestOnlyMarks(t *testing.T) {
+	for text, want := range map[string]bool{"[POLICY]": true, " [CARD], [SSN].": true, "": false, "[POLICY] of Ann": false, "POLICY": false, "[policy]": false} {
+		if got := mask.OnlyMarks(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
+func TestSealed(t *testing.T) {
+	m := mask.Masked{Found: []mask.Found{{Mark: "[CARD]", Kind: "card"}, {Mark: "[POLICY]", Kind: "policy", Value: "x"}, {Mark: "[CLAIM]", Kind: "claim", Value: "y"}}}
+	got, err := m.Sealed(func(text string) ([]byte, error) {
+		if text == "y" {
+			return nil, errors.New("no key")
+		}
+		return []byte(text + text), nil
+	})
+	if err == nil || len(got) != 1 || got[0] != (events.Sealed{Mark: "[POLICY]", Kind: "policy", Value: "eHg="}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := m.Sealed(nil); err != nil || got != nil {
+		t.Errorf("without a key: %+v, %v", got, err)
 	}
 }

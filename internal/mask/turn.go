@@ -471,10 +471,9 @@ func (t *turn) bare(i int) kind {
 			return secret
 		}
 		return none
+	case t.keys && (d < 6 || d == 10): // a choice, an extension, a phone
+		return free
 	case t.keys:
-		if d == 10 || d == 5 && t.c.asked != 0 {
-			return free
-		}
 		return secret
 	case d <= 8 && strings.HasSuffix(n.digits, "000"):
 		return none // an amount
