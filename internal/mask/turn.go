@@ -502,7 +502,7 @@ func (t *turn) long(n number) kind {
 	switch {
 	case d == 8 && isDate(n.digits), isDates(n), endsInYear(n):
 		return free
-	case t.c.insured && !t.c.money && d >= 8 && (!isPhone(n) || t.prefix(n) < n.first):
+	case t.c.insured && d >= 8 && (t.prefix(n) < n.first || !t.c.money && !isPhone(n)):
 		return policy
 	case isPhone(n) && (!t.c.money || len(n.groups) > 1):
 		return free
