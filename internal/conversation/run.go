@@ -13,8 +13,10 @@ import (
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/app"
+	"neurosphere.ai/neurosphere/internal/mask"
 	"neurosphere.ai/neurosphere/internal/openai"
 	"neurosphere.ai/neurosphere/internal/settings"
+	"neurosphere.ai/neurosphere/internal/vault"
 )
 
 const slots = 1024 // asks answered at once by one process
@@ -33,6 +35,7 @@ type worker struct {
 	publish func(ctx context.Context, e events.Event) (uint64, error)
 	now     func() time.Time
 	metrics *metrics
+	vault   *vault.Vault // nil: what could be kept, sealed, is not
 }
 
 // Run answers asks until ctx ends, and then those it has taken.
@@ -41,7 +44,7 @@ func Run(ctx context.Context, p *app.Platform) error {
 	dir := settings.NewDirectory(p.Log)
 	w := &worker{
 		log: p.Log.Named("conversation"), settings: dir, callers: newCallers(p.Store), model: client.Stream,
-		publish: p.Bus.Publish, now: time.Now, metrics: newMetrics(p.Metrics),
+		publish: p.Bus.Publish, now: time.Now, metrics: newMetrics(p.Metrics), vault: p.Vault,
 	}
 	w.callers.missed = w.metrics.contextMissed
 	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -62,6 +65,14 @@ func Run(ctx context.Context, p *app.Platform) error {
 	p.Ready("conversation")
 	err := p.Bus.ServeAsks(ctx, slots, w.answer)
 	return errors.Join(err, <-greets)
+}
+
+// seal seals for a tenant; nil without a vault.
+func (w *worker) seal(t events.Tenant) func(text string) ([]byte, error) {
+	if w.vault == nil {
+		return nil
+	}
+	return func(text string) ([]byte, error) { return w.vault.Seal(t, mask.Purpose, text) }
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/mask"
 	"neurosphere.ai/neurosphere/internal/openai"
 	"neurosphere.ai/neurosphere/internal/settings"
 )
@@ -76,7 +77,9 @@ func (t *turn) use(ctx context.Context, call openai.ToolCall) (*events.Action, s
 		if strings.TrimSpace(in.Message) == "" {
 			return nil, "there is no message; ask the caller for it"
 		}
-		return nil, t.state(ctx, events.MessageTaken{Turn: t.ask.Turn, For: clip(in.For, 200), Text: clip(in.Message, 2000), Callback: clip(in.Callback, 60)})
+		text, sealed := t.hide(in.Message, "")
+		callback, _ := t.hide(in.Callback, "What is your phone number?")
+		return nil, t.state(ctx, events.MessageTaken{Turn: t.ask.Turn, For: clip(in.For, 200), Text: clip(text, 2000), Callback: clip(callback, 60), Sealed: sealed})
 	case toolText:
 		return nil, t.promise(ctx, in.Body)
 	}
@@ -94,12 +97,27 @@ func (t *turn) promise(ctx context.Context, body string) string {
 	}
 	// Numbered among the turn's texts: another worker's model may call its
 	// tools in another order.
+	body, _ = t.hide(body, "")
 	nth := strconv.Itoa(t.ask.Turn) + "/" + strconv.Itoa(t.texts)
 	t.texts++
 	return t.state(ctx, events.SMSRequested{
 		Message: events.MessageID(t.tenant, t.ask.Call, events.PurposeCaller, to, nth),
 		To:      to, Body: clip(t.s.Name+": "+body, 1000), Purpose: events.PurposeCaller,
 	})
+}
+
+// hide leaves out what must not be written down, in case the model was told a
+// number in words nobody had recognised. asked is what the text answers, if
+// anything.
+func (t *turn) hide(text, asked string) (string, []events.Sealed) {
+	var c mask.Conversation
+	c.Agent(asked)
+	m := c.Caller(text, false)
+	sealed, err := m.Sealed(t.w.seal(t.tenant))
+	if err != nil {
+		t.log.Error("number not kept", zap.Error(err))
+	}
+	return m.Text, sealed
 }
 
 func (t *turn) state(ctx context.Context, f events.Fact) string {

@@ -148,6 +148,26 @@ func TestAMessageIsTakenThoughTheCallEndsInTheSameBreath(t *testing.T) {
 	}
 }
 
+func TestNumbersAreLeftOutOfMessagesAndTexts(t *testing.T) {
+	t.Parallel()
+	g := newStage(said{deltas: []string{"I will."}, calls: []openai.ToolCall{
+		call(toolMessage, `{"message":"Charge the card 4111 1111 1111 1111.","callback":"206-555-0142"}`),
+		call(toolText, `{"body":"Your social is 123-45-6789. Call 206-555-0142."}`),
+	}})
+	g.answer(t.Context(), events.Ask{})
+	if len(g.facts) != 2 {
+		t.Fatalf("facts %v", g.facts)
+	}
+	message, _ := g.facts[0].Fact.(events.MessageTaken)
+	text, _ := g.facts[1].Fact.(events.SMSRequested)
+	if message.Text != "Charge the card [CARD]." || message.Callback != "206-555-0142" {
+		t.Errorf("message %+v", message)
+	}
+	if text.Body != "Fig and Sons: Your social is [SSN]. Call 206-555-0142." {
+		t.Errorf("text %+v", text)
+	}
+}
+
 func TestTheCallDoesNotEndOnAMessageThatCouldNotBeSaved(t *testing.T) {
 	t.Parallel()
 	g := newStage(

@@ -12,6 +12,7 @@ import (
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/mask"
 	"neurosphere.ai/neurosphere/internal/twilio"
 )
 
@@ -46,7 +47,9 @@ type call struct {
 	seq         int // callseq of the last fact
 	turn        int // the caller's utterances so far
 	history     []events.Line
-	ans         *answer // the answer being given, or last given and not yet written down
+	hides       mask.Conversation // the numbers that are not written down
+	hid         mask.Conversation // as it was before the caller's last words
+	ans         *answer           // the answer being given, or last given and not yet written down
 	keys        strings.Builder
 	transfers   int
 	transferred string         // name of the last transfer rule used
@@ -293,11 +296,11 @@ func (c *call) pressed() {
 
 // heard is one utterance of the caller.
 func (c *call) heard(text, lang string) {
-	text = strings.TrimSpace(clip(text, maxTurn))
+	text = strings.TrimSpace(text)
 	if text == "" {
 		return
 	}
-	replayed := c.fresh && text == c.lastHeard()
+	replayed := c.fresh && c.hearsAgain(text)
 	c.stateKeys()
 	c.fresh = false
 	if replayed {
@@ -326,8 +329,29 @@ func (c *call) state(f events.TurnHeard) {
 	c.settle(false)
 	c.endsAt, c.ending = time.Time{}, nil
 	f.Turn = c.turn + 1
+	c.hide(&f)
 	c.put(f, nil)
 	c.remember(f)
+}
+
+// hide leaves out of what was heard what must not be written down. Nobody gets
+// the words before: not the log, not the history the model is shown.
+func (c *call) hide(f *events.TurnHeard) {
+	c.hid = c.hides
+	m := c.hides.Caller(f.Text, f.Keys)
+	f.Text = clip(m.Text, maxTurn)
+	c.w.metrics.hid(m)
+	var err error
+	if f.Sealed, err = m.Sealed(c.w.seal(c.tenant)); err != nil {
+		c.log.Error("number not kept", zap.Error(err))
+	}
+}
+
+// hearsAgain reports whether Twilio says again what was heard last, of which
+// no more than the masked words are known.
+func (c *call) hearsAgain(text string) bool {
+	was := c.hid
+	return clip(was.Caller(text, false).Text, maxTurn) == c.lastHeard()
 }
 
 // remember makes f the newest of what was said.
@@ -395,6 +419,7 @@ func (c *call) settle(cut bool) {
 		return
 	}
 	a.settled = true
+	c.hides.Agent(a.said.String()) // all of it: a question is answered before its end
 	if a.turn > 0 && !a.complete && !cut {
 		// The caller went on before the answer was there.
 		c.w.cancel(c.tenant, c.id, a.turn)

@@ -14,8 +14,10 @@ import (
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/mask"
 	"neurosphere.ai/neurosphere/internal/settings"
 	"neurosphere.ai/neurosphere/internal/twilio"
+	"neurosphere.ai/neurosphere/internal/vault"
 )
 
 // worker is one ingress: the calls it owns and what it needs to serve them.
@@ -24,6 +26,7 @@ type worker struct {
 	bus       *bus.Bus
 	outbox    *bus.Outbox
 	settings  *settings.Directory
+	vault     *vault.Vault // nil: what could be kept, sealed, is not
 	verifier  twilio.Verifier
 	pass      passes
 	publicURL string
@@ -52,6 +55,7 @@ func (c *call) key() key { return key{c.tenant, c.id} }
 type metrics struct {
 	rejected    *prometheus.CounterVec
 	ended       *prometheus.CounterVec
+	masked      *prometheus.CounterVec
 	refused     prometheus.Counter
 	fallbacks   prometheus.Counter
 	dropped     prometheus.Counter
@@ -81,6 +85,7 @@ func newMetrics(reg prometheus.Registerer) metrics {
 	return metrics{
 		rejected:    vec("webhooks_rejected_total", "Requests turned away, by route and reason.", "route", "reason"),
 		ended:       vec("calls_ended_total", "Calls ended, by reason.", "reason"),
+		masked:      vec("numbers_masked_total", "Numbers left out of what callers said and texted, by kind.", "kind"),
 		refused:     counter("calls_refused_total", "Calls to numbers nobody answers."),
 		fallbacks:   counter("fallbacks_total", "Calls Twilio sent to the fallback."),
 		dropped:     counter("inbox_dropped_total", "Messages a call could not take in time."),
@@ -100,6 +105,24 @@ func (w *worker) put(e events.Event, stored func(uint64)) bool {
 		w.log.Error("fact cannot be written down", zap.String("event", e.Fact.Name()), zap.String("call", e.Call), zap.Error(err))
 	}
 	return err == nil || errors.Is(err, bus.ErrNotSafe)
+}
+
+// hid counts what was left out, by kind.
+func (m metrics) hid(x mask.Masked) {
+	if x.Text == mask.Withheld {
+		m.masked.WithLabelValues("withheld").Inc()
+	}
+	for _, f := range x.Found {
+		m.masked.WithLabelValues(f.Kind).Inc()
+	}
+}
+
+// seal seals for a tenant; nil without a vault.
+func (w *worker) seal(t events.Tenant) func(text string) ([]byte, error) {
+	if w.vault == nil {
+		return nil
+	}
+	return func(text string) ([]byte, error) { return w.vault.Seal(t, mask.Purpose, text) }
 }
 
 // received writes a new call down: first for whoever may have to end it, then

@@ -26,7 +26,7 @@ func Run(ctx context.Context, p *app.Platform) error {
 	defer letGo()
 	w := &worker{
 		log: p.Log.Named("ingress"), bus: p.Bus, outbox: outbox, settings: settings.NewDirectory(p.Log),
-		verifier: twilio.NewVerifier(p.Config.TwilioAuthToken), pass: newPasses(p.Config.TwilioAuthToken),
+		vault: p.Vault, verifier: twilio.NewVerifier(p.Config.TwilioAuthToken), pass: newPasses(p.Config.TwilioAuthToken),
 		publicURL: p.Config.PublicURL, instance: uuid.NewString(), metrics: newMetrics(p.Metrics),
 		life: life, serving: ctx, settle: settleTime, calls: map[key]*call{}, expected: map[key]func(){},
 	}

@@ -210,12 +210,16 @@ func (c *call) replay(e events.Event) {
 	switch f := e.Fact.(type) {
 	case events.CallAnswered:
 		c.answered = true
+		c.hides.Agent(f.Greeting)
 		if f.Greeting != "" {
 			c.history = append(c.history, events.Line{Role: events.RoleAgent, Text: f.Greeting})
 		}
 	case events.TurnHeard:
+		c.hid = c.hides
+		c.hides.Caller(f.Text, f.Keys) // of which the marks are left, and say enough
 		c.remember(f)
 	case events.TurnSpoken:
+		c.hides.Agent(f.Text)
 		if f.Turn > 0 {
 			c.history = append(c.history, events.Line{Role: events.RoleAgent, Text: f.Text, Cut: f.Cut})
 		}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/mask"
 	"neurosphere.ai/neurosphere/internal/settings"
 	"neurosphere.ai/neurosphere/internal/twilio"
 )
@@ -357,7 +358,9 @@ func (w *worker) sms(rw http.ResponseWriter, _ *http.Request, form url.Values) {
 		return
 	}
 	now := time.Now()
-	facts := []events.Fact{events.SMSReceived{SID: in.MessageSID, From: in.From, To: in.To, Body: in.Body}}
+	body := mask.New().Caller(in.Body, false)
+	w.metrics.hid(body)
+	facts := []events.Fact{events.SMSReceived{SID: in.MessageSID, From: in.From, To: in.To, Body: body.Text}}
 	switch in.Keyword() {
 	case twilio.KeywordStop:
 		facts = append(facts, events.SMSOptedOut{Number: in.From, Source: in.MessageSID})

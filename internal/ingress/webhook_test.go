@@ -253,7 +253,7 @@ func TestRecordingsAndTextsAreStated(t *testing.T) {
 		{"/twilio/recording", recording + "completed", 400},
 		{"/twilio/recording?customer_id=0", recording + "completed", 400},
 		{"/twilio/recording?customer_id=7", "RecordingStatus=completed", 400},
-		{"/twilio/sms", text + "Body=Hello", 200},
+		{"/twilio/sms", text + "Body=Charge+4111+1111+1111+1111", 200},
 		{"/twilio/sms", strings.Replace(text, "1&", "2&", 1) + "Body=+stop+", 200},
 		{"/twilio/sms", strings.Replace(text, "1&", "3&", 1) + "Body=START&OptOutType=START", 200},
 		{"/twilio/sms", text + "Body=Hello&To=%2B19995550000", 200},
@@ -295,7 +295,7 @@ func TestRecordingsAndTextsAreStated(t *testing.T) {
 	}
 	want := []string{
 		"call.recorded " + sid + "RE00000000000000000000000000000001 https://api.twilio.com/RE1",
-		"sms.received " + caller + " Hello",
+		"sms.received " + caller + " Charge [CARD]",
 		"sms.received " + caller + "  stop ",
 		"sms.opted_out " + caller,
 		"sms.received " + caller + " START",

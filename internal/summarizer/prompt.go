@@ -8,6 +8,7 @@ import (
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/mask"
 	"neurosphere.ai/neurosphere/internal/profile"
 	"neurosphere.ai/neurosphere/internal/settings"
 )
@@ -25,7 +26,7 @@ findings: facts about people that the caller stated. evidence must be copied wor
 is that line's number. value is what the evidence says and nothing more. subject is whom the fact is about: the caller,
 the caller's spouse or child, or other, as for another driver, a witness or a clerk. Use the field that fits, from the
 list given; facts no field holds go under memory. Report nothing that nobody said, and nothing about health, religion
-or race.`
+or race. Words like [CARD] or [POLICY] stand for numbers that were left out, and are no values.`
 
 // memoryFields are for what a template has no field for.
 var memoryFields = []string{
@@ -122,14 +123,23 @@ func adopt(s events.Settings, c call, raw string, sum *events.CallSummarized) er
 	if len(said.Findings) > 200 {
 		said.Findings = said.Findings[:200]
 	}
-	for i := range said.Findings {
-		f := &said.Findings[i]
+	var claims []events.Finding
+	for _, f := range said.Findings {
 		f.Evidence, f.Value, f.Field, f.Subject = clip(f.Evidence, 1000), clip(f.Value, 1000), clip(f.Field, 100), clip(f.Subject, 20)
-		f.Turn, f.Confidence = max(f.Turn, 0), clip(f.Confidence, 20)
+		f.Turn, f.Confidence, f.Sealed = max(f.Turn, 0), clip(f.Confidence, 20), ""
+		claims = append(claims, f)
 	}
-	sum.Findings, sum.Rejected = profile.Gate(profile.GateInput{
+	accepted, rejected := profile.Gate(profile.GateInput{
 		Turns: c.turns, Fields: s.Template.Fields, Agent: s.Agent, StartedAt: sum.StartedAt, Zone: zone,
-	}, said.Findings)
+	}, claims)
+	for _, f := range accepted {
+		if mask.OnlyMarks(f.Value) {
+			rejected = append(rejected, events.Reject{Finding: f, Reason: profile.BadValue})
+			continue
+		}
+		sum.Findings = append(sum.Findings, f)
+	}
+	sum.Rejected = rejected
 	return fit(sum)
 }
 

@@ -109,7 +109,7 @@ func (w *worker) callEnded(ctx context.Context, e events.Event, f events.CallEnd
 	}
 	sum := events.CallSummarized{
 		Caller: f.From, StartedAt: f.StartedAt, EndedAt: f.EndedAt, Seconds: f.Seconds, Reason: f.Reason,
-		Topics: []string{}, Sentiment: "neutral", Resolution: "unknown", Findings: []events.Finding{}, Rejected: []events.Reject{},
+		Topics: []string{}, Sentiment: "neutral", Resolution: "unknown", Findings: c.kept, Rejected: []events.Reject{},
 		Messages: c.messages, Style: profile.Measures(c.turns), Template: s.Template.ID,
 	}
 	if c.heard == 0 {
@@ -150,12 +150,13 @@ func (w *worker) call(ctx context.Context, e events.Event, f events.CallEnded) (
 type call struct {
 	turns    []profile.Turn
 	messages []events.Message
-	heard    int // utterances of the caller
-	answered int // newest of them that was
+	kept     []events.Finding // numbers left out of the text that stay with the caller, sealed
+	heard    int              // utterances of the caller
+	answered int              // newest of them that was
 }
 
 func transcript(facts []events.Event) call {
-	c := call{turns: []profile.Turn{}, messages: []events.Message{}}
+	c := call{turns: []profile.Turn{}, messages: []events.Message{}, kept: []events.Finding{}}
 	seen := map[string]bool{}
 	for _, e := range facts {
 		if seen[e.ID] {
@@ -170,6 +171,7 @@ func transcript(facts []events.Event) call {
 		case events.TurnHeard:
 			c.heard++
 			c.turns = append(c.turns, profile.Turn{Turn: f.Turn, Role: events.RoleCaller, Text: f.Text, Lang: f.Lang})
+			c.kept = append(c.kept, kept(f)...)
 		case events.TurnSpoken:
 			c.answered = max(c.answered, f.Turn)
 			if f.Turn > 0 {
@@ -181,6 +183,23 @@ func transcript(facts []events.Event) call {
 	}
 	slices.SortStableFunc(c.turns, func(a, b profile.Turn) int { return cmp.Compare(a.Turn, b.Turn) })
 	return c
+}
+
+// sealedFields hold numbers that were left out of the text because they look
+// like what must not be written down.
+var sealedFields = map[string]string{"policy": "memory.policy_number", "claim": "memory.claim_number"}
+
+// kept are the findings a turn's sealed numbers are: no model is asked, which
+// was shown the marks only. Whoever wants the number opens it.
+func kept(f events.TurnHeard) (out []events.Finding) {
+	for _, s := range f.Sealed {
+		if field := sealedFields[s.Kind]; field != "" && strings.Contains(f.Text, s.Mark) {
+			out = append(out, events.Finding{
+				Turn: f.Turn, Evidence: clip(f.Text, 1000), Subject: "caller", Field: field, Value: s.Mark, Confidence: "stated", Sealed: s.Value,
+			})
+		}
+	}
+	return out
 }
 
 // derived is what is kept of the one paid-for answer, so that a redelivery
