@@ -609,11 +609,9 @@ func TestHandlesReachTheirOwnTenantOnly(t *testing.T) {
 	}
 }
 
-// What the platform does for one tenant it does to that one alone.
-func TestPlatformActsOnTheTenantNamed(t *testing.T) {
-	t.Parallel()
-	su := admin(t)
-	for name, do := range map[string]func(context.Context, events.Tenant) error{
+// platform are the methods of the store that are about one tenant.
+func platform() map[string]func(context.Context, events.Tenant) error {
+	return map[string]func(context.Context, events.Tenant) error{
 		"Settings": func(ctx context.Context, id events.Tenant) error {
 			s, err := shared.Settings(ctx, id)
 			if err == nil && s.Tenant != id {
@@ -633,7 +631,14 @@ func TestPlatformActsOnTheTenantNamed(t *testing.T) {
 			}
 			return err
 		},
-	} {
+	}
+}
+
+// What the platform does for one tenant it does to that one alone.
+func TestPlatformActsOnTheTenantNamed(t *testing.T) {
+	t.Parallel()
+	su := admin(t)
+	for name, do := range platform() {
 		t.Run(name, func(t *testing.T) {
 			a, _ := customer(t)
 			b, _ := customer(t)
