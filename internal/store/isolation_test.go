@@ -259,7 +259,7 @@ func open(t *testing.T, dsn string) (*store.Store, error) {
 var (
 	received   = events.CallReceived{From: "+12065550100", To: "+12065550101"}
 	ended      = events.CallEnded{From: "+12065550100", To: "+12065550101", StartedAt: created, EndedAt: created.Add(time.Minute), Seconds: 60, Turns: 3}
-	summarized = events.CallSummarized{Caller: "+12065550100", StartedAt: created, Summary: "asked for a quote", Topics: []string{"auto"}, Sentiment: "positive", Resolution: "pending"}
+	summarized = events.CallSummarized{Caller: "+12065550100", StartedAt: created, Summary: "asked for a quote", Topics: []string{"auto"}, Sentiment: "positive", Resolution: "pending", Style: []events.Measure{{Metric: "warmth", Micros: 70_000_000}}}
 	staged     = events.LeadStaged{Caller: "+12065550100", Stage: "Lost", By: "staff:1", Nth: "1"}
 	optedOut   = events.SMSOptedOut{Number: "+12065550100", Source: "SM1"}
 	message    = events.MessageTaken{For: "Ann", Text: "call me"}
