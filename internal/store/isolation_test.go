@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -163,6 +164,7 @@ func TestPlatformAndTenantsDoNotReachEachOther(t *testing.T) {
 func TestUnsafeDatabaseIsRefused(t *testing.T) {
 	const guard = `(customer_id = current_setting('app.customer_id')::int)`
 	su := admin(t)
+	var said []string // by the rules, of all that is planted
 	for name, tc := range map[string]struct{ plant, undo, says string }{
 		"row security off":               {`ALTER TABLE calls DISABLE ROW LEVEL SECURITY`, `ALTER TABLE calls ENABLE ROW LEVEL SECURITY`, "calls: row security is off"},
 		"row security not forced":        {`ALTER TABLE messages_taken NO FORCE ROW LEVEL SECURITY`, `ALTER TABLE messages_taken FORCE ROW LEVEL SECURITY`, "messages_taken: row security is not forced"},
@@ -170,6 +172,10 @@ func TestUnsafeDatabaseIsRefused(t *testing.T) {
 		"guard of reading alone":         {`ALTER POLICY tenant_guard ON leads WITH CHECK (true)`, `DROP POLICY tenant_guard ON leads; CREATE POLICY tenant_guard ON leads AS RESTRICTIVE TO app_rw USING ` + guard, "leads: no restrictive tenant guard"},
 		"guard that lets all through":    {`ALTER POLICY tenant_guard ON leads USING (true)`, `ALTER POLICY tenant_guard ON leads USING ` + guard, "leads: no restrictive tenant guard"},
 		"guard of another role":          {`ALTER POLICY tenant_guard ON leads TO app_platform`, `ALTER POLICY tenant_guard ON leads TO app_rw`, "leads: no restrictive tenant guard"},
+		"no way to one's own":            {`DROP POLICY tenant_allow ON leads`, `CREATE POLICY tenant_allow ON leads TO app_rw USING ` + guard + ` WITH CHECK ` + guard, "leads: no policy that lets a tenant to its own rows"},
+		"policy that lets more through":  {`CREATE POLICY oops ON leads USING (true)`, `DROP POLICY oops ON leads`, "leads: policy with another condition: oops"},
+		"policy of writing what one may": {`CREATE POLICY oops ON rebuild.leads FOR INSERT WITH CHECK (true)`, `DROP POLICY oops ON rebuild.leads`, "rebuild.leads: policy with another condition: oops"},
+		"partition within reach":         {`CREATE TABLE oops (customer_id int NOT NULL) PARTITION BY LIST (customer_id); CREATE TABLE oops_1 PARTITION OF oops FOR VALUES IN (1); GRANT SELECT ON oops_1 TO app_rw`, `DROP TABLE oops`, "oops_1: app_rw may select past the table it is a part of"},
 		"new table without tenant":       {`CREATE TABLE oops (id int PRIMARY KEY)`, `DROP TABLE oops`, "oops: no customer_id"},
 		"new table without row security": {`CREATE TABLE oops (customer_id int PRIMARY KEY); GRANT SELECT ON oops TO app_rw`, `DROP TABLE oops`, "oops: row security is off"},
 		"tenant may be null":             {`CREATE TABLE oops (customer_id int)`, `DROP TABLE oops`, "oops: customer_id may be null"},
@@ -213,6 +219,8 @@ func TestUnsafeDatabaseIsRefused(t *testing.T) {
 			_, err := open(t, private.DSN())
 			if !errors.Is(err, store.ErrUnsafe) || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("%v, want %q", err, tc.says)
+			} else {
+				said = append(said, strings.Split(err.Error(), "\n  ")...)
 			}
 			if _, err := su.Exec(t.Context(), tc.undo); err != nil {
 				t.Fatal(err)
@@ -229,8 +237,18 @@ func TestUnsafeDatabaseIsRefused(t *testing.T) {
 		}
 	})
 	t.Run("superuser in the application's clothes", func(t *testing.T) {
-		if _, err := open(t, private.AdminDSN()+" options='-c role=app_rw'"); !errors.Is(err, store.ErrUnsafe) || !strings.Contains(err.Error(), "logged in as another role") {
+		_, err := open(t, private.AdminDSN()+" options='-c role=app_rw'")
+		if !errors.Is(err, store.ErrUnsafe) || !strings.Contains(err.Error(), "logged in as another role") {
 			t.Errorf("%v", err)
+		} else {
+			said = append(said, strings.Split(err.Error(), "\n  ")...)
+		}
+	})
+	t.Run("each rule has found something", func(t *testing.T) {
+		for _, rule := range rules(t) {
+			if !slices.ContainsFunc(said, regexp.MustCompile(`: `+rule+`$`).MatchString) {
+				t.Errorf("nothing planted is against %q", rule)
+			}
 		}
 	})
 	t.Run("what an extension brings is let be", func(t *testing.T) {
@@ -244,6 +262,27 @@ func TestUnsafeDatabaseIsRefused(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// rules are what the rules of the catalogue say, as regular expressions: what
+// they name themselves, in the place of which a word may stand.
+func rules(t *testing.T) (all []string) {
+	t.Helper()
+	for _, m := range regexp.MustCompile(`(?m)^(?:UNION ALL )?SELECT (?:DISTINCT )?((?:[\w.:]+ \|\| )?'[^\n]*?)(?: AS rule)?, (?:name|p\.oid|r\.rolname|x\.rolname|s\.nspname|session_user|current_database)`).FindAllStringSubmatch(store.LintSQL, -1) {
+		rule := ""
+		for _, part := range strings.Split(m[1], " || ") {
+			if text, quoted := strings.CutPrefix(part, "'"); quoted {
+				rule += regexp.QuoteMeta(strings.TrimSuffix(text, "'"))
+			} else {
+				rule += `\S+`
+			}
+		}
+		all = append(all, rule)
+	}
+	if want := 1 + strings.Count(store.LintSQL, "UNION ALL"); len(all) != want {
+		t.Fatalf("%d rules read of %d: %q", len(all), want, all)
+	}
+	return all
 }
 
 // open is Open for the length of a test.
