@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -163,6 +164,7 @@ func TestPlatformAndTenantsDoNotReachEachOther(t *testing.T) {
 func TestUnsafeDatabaseIsRefused(t *testing.T) {
 	const guard = `(customer_id = current_setting('app.customer_id')::int)`
 	su := admin(t)
+	var said []string // by the rules, of all that is planted
 	for name, tc := range map[string]struct{ plant, undo, says string }{
 		"row security off":               {`ALTER TABLE calls DISABLE ROW LEVEL SECURITY`, `ALTER TABLE calls ENABLE ROW LEVEL SECURITY`, "calls: row security is off"},
 		"row security not forced":        {`ALTER TABLE messages_taken NO FORCE ROW LEVEL SECURITY`, `ALTER TABLE messages_taken FORCE ROW LEVEL SECURITY`, "messages_taken: row security is not forced"},
@@ -170,6 +172,10 @@ func TestUnsafeDatabaseIsRefused(t *testing.T) {
 		"guard of reading alone":         {`ALTER POLICY tenant_guard ON leads WITH CHECK (true)`, `DROP POLICY tenant_guard ON leads; CREATE POLICY tenant_guard ON leads AS RESTRICTIVE TO app_rw USING ` + guard, "leads: no restrictive tenant guard"},
 		"guard that lets all through":    {`ALTER POLICY tenant_guard ON leads USING (true)`, `ALTER POLICY tenant_guard ON leads USING ` + guard, "leads: no restrictive tenant guard"},
 		"guard of another role":          {`ALTER POLICY tenant_guard ON leads TO app_platform`, `ALTER POLICY tenant_guard ON leads TO app_rw`, "leads: no restrictive tenant guard"},
+		"no way to one's own":            {`DROP POLICY tenant_allow ON leads`, `CREATE POLICY tenant_allow ON leads TO app_rw USING ` + guard + ` WITH CHECK ` + guard, "leads: no policy that lets a tenant to its own rows"},
+		"policy that lets more through":  {`CREATE POLICY oops ON leads USING (true)`, `DROP POLICY oops ON leads`, "leads: policy with another condition: oops"},
+		"policy of writing what one may": {`CREATE POLICY oops ON rebuild.leads FOR INSERT WITH CHECK (true)`, `DROP POLICY oops ON rebuild.leads`, "rebuild.leads: policy with another condition: oops"},
+		"partition within reach":         {`CREATE TABLE oops (customer_id int NOT NULL) PARTITION BY LIST (customer_id); CREATE TABLE oops_1 PARTITION OF oops FOR VALUES IN (1); GRANT SELECT ON oops_1 TO app_rw`, `DROP TABLE oops`, "oops_1: app_rw may select past the table it is a part of"},
 		"new table without tenant":       {`CREATE TABLE oops (id int PRIMARY KEY)`, `DROP TABLE oops`, "oops: no customer_id"},
 		"new table without row security": {`CREATE TABLE oops (customer_id int PRIMARY KEY); GRANT SELECT ON oops TO app_rw`, `DROP TABLE oops`, "oops: row security is off"},
 		"tenant may be null":             {`CREATE TABLE oops (customer_id int)`, `DROP TABLE oops`, "oops: customer_id may be null"},
@@ -213,6 +219,8 @@ func TestUnsafeDatabaseIsRefused(t *testing.T) {
 			_, err := open(t, private.DSN())
 			if !errors.Is(err, store.ErrUnsafe) || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("%v, want %q", err, tc.says)
+			} else {
+				said = append(said, strings.Split(err.Error(), "\n  ")...)
 			}
 			if _, err := su.Exec(t.Context(), tc.undo); err != nil {
 				t.Fatal(err)
@@ -229,8 +237,18 @@ func TestUnsafeDatabaseIsRefused(t *testing.T) {
 		}
 	})
 	t.Run("superuser in the application's clothes", func(t *testing.T) {
-		if _, err := open(t, private.AdminDSN()+" options='-c role=app_rw'"); !errors.Is(err, store.ErrUnsafe) || !strings.Contains(err.Error(), "logged in as another role") {
+		_, err := open(t, private.AdminDSN()+" options='-c role=app_rw'")
+		if !errors.Is(err, store.ErrUnsafe) || !strings.Contains(err.Error(), "logged in as another role") {
 			t.Errorf("%v", err)
+		} else {
+			said = append(said, strings.Split(err.Error(), "\n  ")...)
+		}
+	})
+	t.Run("each rule has found something", func(t *testing.T) {
+		for _, rule := range rules(t) {
+			if !slices.ContainsFunc(said, regexp.MustCompile(`: `+rule+`$`).MatchString) {
+				t.Errorf("nothing planted is against %q", rule)
+			}
 		}
 	})
 	t.Run("what an extension brings is let be", func(t *testing.T) {
@@ -246,6 +264,27 @@ func TestUnsafeDatabaseIsRefused(t *testing.T) {
 	})
 }
 
+// rules are what the rules of the catalogue say, as regular expressions: what
+// they name themselves, in the place of which a word may stand.
+func rules(t *testing.T) (all []string) {
+	t.Helper()
+	for _, m := range regexp.MustCompile(`(?m)^(?:UNION ALL )?SELECT (?:DISTINCT )?((?:[\w.:]+ \|\| )?'[^\n]*?)(?: AS rule)?, (?:name|p\.oid|r\.rolname|x\.rolname|s\.nspname|session_user|current_database)`).FindAllStringSubmatch(store.LintSQL, -1) {
+		rule := ""
+		for _, part := range strings.Split(m[1], " || ") {
+			if text, quoted := strings.CutPrefix(part, "'"); quoted {
+				rule += regexp.QuoteMeta(strings.TrimSuffix(text, "'"))
+			} else {
+				rule += `\S+`
+			}
+		}
+		all = append(all, rule)
+	}
+	if want := 1 + strings.Count(store.LintSQL, "UNION ALL"); len(all) != want {
+		t.Fatalf("%d rules read of %d: %q", len(all), want, all)
+	}
+	return all
+}
+
 // open is Open for the length of a test.
 func open(t *testing.T, dsn string) (*store.Store, error) {
 	t.Helper()
@@ -259,7 +298,7 @@ func open(t *testing.T, dsn string) (*store.Store, error) {
 var (
 	received   = events.CallReceived{From: "+12065550100", To: "+12065550101"}
 	ended      = events.CallEnded{From: "+12065550100", To: "+12065550101", StartedAt: created, EndedAt: created.Add(time.Minute), Seconds: 60, Turns: 3}
-	summarized = events.CallSummarized{Caller: "+12065550100", StartedAt: created, Summary: "asked for a quote", Topics: []string{"auto"}, Sentiment: "positive", Resolution: "pending"}
+	summarized = events.CallSummarized{Caller: "+12065550100", StartedAt: created, Summary: "asked for a quote", Topics: []string{"auto"}, Sentiment: "positive", Resolution: "pending", Style: []events.Measure{{Metric: "warmth", Micros: 70_000_000}}}
 	staged     = events.LeadStaged{Caller: "+12065550100", Stage: "Lost", By: "staff:1", Nth: "1"}
 	optedOut   = events.SMSOptedOut{Number: "+12065550100", Source: "SM1"}
 	message    = events.MessageTaken{For: "Ann", Text: "call me"}
@@ -463,18 +502,20 @@ func TestEventsOfOthersAreRefused(t *testing.T) {
 	}
 }
 
-// Every method of a tenant's handle finds and changes that tenant's rows, and
-// for the same names under another tenant finds nothing and changes nothing.
-func TestHandlesReachTheirOwnTenantOnly(t *testing.T) {
-	t.Parallel()
-	type outcome struct {
-		do         func(context.Context, *store.Tenant) (string, error)
-		own, other string // what comes back
-		changes    bool
-	}
+// outcome is what comes of one method of a tenant's handle.
+type outcome struct {
+	do         func(context.Context, *store.Tenant) (string, error)
+	own, other string // what comes back
+	changes    bool
+}
+
+// handles are the methods of a tenant's handle, each as it would be called for
+// what seeded has written. A second case of a method has a name after a comma.
+func handles(t *testing.T) map[string]outcome {
+	t.Helper()
 	show := func(v any, err error) (string, error) { return fmt.Sprintf("%v", v), err }
 	claim := func(c store.Claim, err error) (string, error) { return fmt.Sprint(c.Ours, c.Attempts), err }
-	all := map[string]outcome{
+	return map[string]outcome{
 		"Call": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			c, err := r.Call(ctx, "CA1")
 			return c.ID, err
@@ -552,7 +593,25 @@ func TestHandlesReachTheirOwnTenantOnly(t *testing.T) {
 			return show([]any{c.Rows >= 10, c.Different}, err)
 		}, "[true 0]", "[false 0]", true},
 	}
-	if got, want := slices.Sorted(maps.Keys(all)), methods(&store.Tenant{}); !slices.Equal(got, want) {
+}
+
+// tried are the methods that cases are of.
+func tried[V any](cases map[string]V) []string {
+	var names []string
+	for name := range cases {
+		method, _, _ := strings.Cut(name, ",")
+		names = append(names, method)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Every method of a tenant's handle finds and changes that tenant's rows, and
+// for the same names under another tenant finds nothing and changes nothing.
+func TestHandlesReachTheirOwnTenantOnly(t *testing.T) {
+	t.Parallel()
+	all := handles(t)
+	if got, want := tried(all), methods(&store.Tenant{}); !slices.Equal(got, want) {
 		t.Fatalf("tried are %v, of %v", got, want)
 	}
 	for name, want := range all {
@@ -589,11 +648,9 @@ func TestHandlesReachTheirOwnTenantOnly(t *testing.T) {
 	}
 }
 
-// What the platform does for one tenant it does to that one alone.
-func TestPlatformActsOnTheTenantNamed(t *testing.T) {
-	t.Parallel()
-	su := admin(t)
-	for name, do := range map[string]func(context.Context, events.Tenant) error{
+// platform are the methods of the store that are about one tenant.
+func platform() map[string]func(context.Context, events.Tenant) error {
+	return map[string]func(context.Context, events.Tenant) error{
 		"Settings": func(ctx context.Context, id events.Tenant) error {
 			s, err := shared.Settings(ctx, id)
 			if err == nil && s.Tenant != id {
@@ -613,7 +670,14 @@ func TestPlatformActsOnTheTenantNamed(t *testing.T) {
 			}
 			return err
 		},
-	} {
+	}
+}
+
+// What the platform does for one tenant it does to that one alone.
+func TestPlatformActsOnTheTenantNamed(t *testing.T) {
+	t.Parallel()
+	su := admin(t)
+	for name, do := range platform() {
 		t.Run(name, func(t *testing.T) {
 			a, _ := customer(t)
 			b, _ := customer(t)

@@ -32,6 +32,11 @@ UNION ALL SELECT 'no restrictive tenant guard', name FROM tbl, guard WHERE NOT E
     AND (p.polroles = '{0}' OR (SELECT oid FROM roles WHERE app) = ANY (p.polroles))
     AND pg_get_expr(p.polqual, p.polrelid) = guard.expr
     AND (p.polwithcheck IS NULL OR pg_get_expr(p.polwithcheck, p.polrelid) = guard.expr))
+UNION ALL SELECT 'no policy that lets a tenant to its own rows', name FROM tbl, guard WHERE NOT EXISTS (
+  SELECT FROM pg_policy p WHERE p.polrelid = tbl.oid AND p.polpermissive AND p.polcmd = '*' AND (SELECT oid FROM roles WHERE app) = ANY (p.polroles)
+    AND pg_get_expr(p.polqual, p.polrelid) = guard.expr)
+UNION ALL SELECT 'policy with another condition: ' || polname, name FROM tbl JOIN pg_policy p ON p.polrelid = tbl.oid, guard
+  WHERE pg_get_expr(p.polqual, p.polrelid) IS DISTINCT FROM guard.expr OR p.polwithcheck IS NOT NULL AND pg_get_expr(p.polwithcheck, p.polrelid) <> guard.expr
 UNION ALL SELECT 'unique key does not begin with customer_id: ' || i.indexrelid::regclass, name
   FROM tbl JOIN pg_index i ON i.indrelid = tbl.oid AND i.indisunique JOIN cid ON attrelid = tbl.oid WHERE i.indkey[0] <> cid.attnum
 UNION ALL SELECT 'index does not begin with customer_id: ' || i.indexrelid::regclass, name
@@ -53,6 +58,7 @@ UNION ALL SELECT 'function that runs as its owner, for ' || r.rolname, p.oid::re
 -- What the two roles may do.
 UNION ALL SELECT rolname || ' may ' || act, name FROM may WHERE oid IN (SELECT oid FROM tbl)
   AND (NOT app OR act IN ('truncate', 'references', 'trigger'))
+UNION ALL SELECT rolname || ' may ' || act || ' past the table it is a part of', name FROM may JOIN pg_class c USING (oid) WHERE c.relispartition
 UNION ALL SELECT rolname || ' may ' || act || ' without being the platform', name FROM may
   WHERE app AND nspname = 'app' AND relname = ANY ($2::text[])
 UNION ALL SELECT rolname || ' may ' || act || ' outside the schema', name FROM may

@@ -44,7 +44,7 @@ func run(m *testing.M) int {
 		err = store.Migrate(context.Background(), private.AdminDSN(), "")
 	}
 	if err == nil {
-		shared, err = store.Open(context.Background(), private.DSN(), nil)
+		shared, err = openFor(os.Getenv(barrier))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
