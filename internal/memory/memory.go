@@ -95,7 +95,7 @@ func (s *service) handler(metrics prometheus.Registerer) (http.Handler, error) {
 		return nil, err
 	}
 	a := newAPI(s)
-	s.memoryRoutes(a)
+	s.routes(a)
 	spec, err := a.document()
 	if err != nil {
 		return nil, err
@@ -108,6 +108,14 @@ func (s *service) handler(metrics prometheus.Registerer) (http.Handler, error) {
 		}
 		a.serve(w, r)
 	}), nil
+}
+
+// routes registers them all.
+func (s *service) routes(a *api) {
+	s.memoryRoutes(a)
+	s.contextRoutes(a)
+	s.summaryRoutes(a)
+	s.callerRoutes(a)
 }
 
 // created is when the stream came to be, asked for once.
