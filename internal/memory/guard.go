@@ -104,7 +104,9 @@ func (g *guard) around(pattern string, route http.HandlerFunc) http.HandlerFunc 
 				}
 			}
 			g.requests.WithLabelValues(pattern, strconv.Itoa(out.status)).Inc()
-			g.seconds.WithLabelValues(pattern).Observe(g.now().Sub(began).Seconds())
+			if !out.endless {
+				g.seconds.WithLabelValues(pattern).Observe(g.now().Sub(began).Seconds())
+			}
 		}()
 		who, err := g.who(out, r)
 		if err != nil {
@@ -277,7 +279,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 // answer remembers what a route answered.
 type answer struct {
 	http.ResponseWriter
-	status int
+	status  int
+	endless bool // goes on as long as somebody listens
 }
 
 // WriteHeader passes a status on.

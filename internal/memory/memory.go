@@ -75,6 +75,9 @@ type service struct {
 
 	guard   *guard
 	created created
+	calls   keyed // being taken in
+	feeds   counted
+	beat    time.Duration // of feeds that are followed
 }
 
 func newService(p *app.Platform) (*service, error) {
@@ -83,7 +86,7 @@ func newService(p *app.Platform) (*service, error) {
 		return nil, err
 	}
 	s := &service{
-		log: p.Log.Named("memory"), store: p.Store, bus: p.Bus, vault: p.Vault, models: models, now: time.Now, running: context.Background(),
+		log: p.Log.Named("memory"), store: p.Store, bus: p.Bus, vault: p.Vault, models: models, now: time.Now, running: context.Background(), beat: feedBeat,
 	}
 	s.guard = newGuard(s.store, s.log, func() time.Time { return s.now() })
 	return s, nil
@@ -116,6 +119,8 @@ func (s *service) routes(a *api) {
 	s.contextRoutes(a)
 	s.summaryRoutes(a)
 	s.callerRoutes(a)
+	s.callRoutes(a)
+	s.feedRoutes(a)
 }
 
 // created is when the stream came to be, asked for once.
@@ -137,17 +142,20 @@ func (s *service) streamCreated(ctx context.Context) (time.Time, error) {
 	return s.created.at, nil
 }
 
-// state publishes facts and writes the rows they lead to, so that whoever
-// stated them reads them at once. Once published they are true: rows that
-// cannot be written now are written by the profiler.
-func (s *service) state(ctx context.Context, who asker, facts ...events.Event) error {
-	for i := range facts {
-		seq, err := s.bus.Publish(ctx, facts[i])
-		if err != nil {
-			return err
-		}
-		facts[i].Seq = seq
+// state publishes a fact and writes the rows it leads to, so that whoever stated
+// it reads it at once.
+func (s *service) state(ctx context.Context, who asker, e events.Event) (err error) {
+	if e.Seq, err = s.bus.Publish(ctx, e); err != nil {
+		return err
 	}
+	s.write(ctx, who, []events.Event{e})
+	return nil
+}
+
+// write writes the rows facts lead to ahead of the profiler, with the same
+// code. Published, they are true: rows that cannot be written now are written
+// by the profiler.
+func (s *service) write(ctx context.Context, who asker, facts []events.Event) {
 	created, err := s.streamCreated(ctx)
 	if err == nil {
 		err = who.rows.Project(ctx, readmodel.Projection, created, func(p *store.Projection) error {
@@ -161,7 +169,6 @@ func (s *service) state(ctx context.Context, who asker, facts ...events.Event) e
 	if err != nil {
 		s.log.Warn("rows of what was stated wait for the profiler", zap.Stringer("tenant", who.tenant), zap.Error(err))
 	}
-	return nil
 }
 
 // plain is text as it comes back from the log: PostgreSQL has no NUL.
