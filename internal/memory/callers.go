@@ -131,8 +131,8 @@ func (s *service) callerRoutes(a *api) {
 }
 
 type listProfilesIn struct {
-	customerQuery
-	pageQuery
+	CustomerQuery
+	PageQuery
 }
 
 type listProfilesOut struct {
@@ -174,8 +174,8 @@ func (s *service) listProfiles(ctx context.Context, who asker, in *listProfilesI
 }
 
 type userIn struct {
-	customerQuery
-	userPath
+	CustomerQuery
+	UserPath
 }
 
 type profileOut struct {
@@ -207,7 +207,7 @@ func (s *service) profile(ctx context.Context, who asker, user string) (*profile
 }
 
 type phoneIn struct {
-	customerQuery
+	CustomerQuery
 	Phone string `path:"phone" maxLength:"40" doc:"The caller's number in E.164, as in %2B12065550142"`
 }
 
@@ -226,10 +226,10 @@ func (s *service) getCallerProfile(ctx context.Context, who asker, in *phoneIn) 
 }
 
 type correctIn struct {
-	idempotency
-	userPath
+	Idempotency
+	UserPath
 	Body struct {
-		customerBody
+		CustomerBody
 		Field  string `json:"field" minLength:"1" maxLength:"200" doc:"Path of the field, as in personal.name"`
 		Value  string `json:"value" minLength:"1" maxLength:"2000" doc:"What is right; items of a list with commas"`
 		By     string `json:"by,omitempty" maxLength:"100" doc:"Who of your people says so"`
@@ -256,8 +256,8 @@ func (s *service) correct(ctx context.Context, who asker, in *correctIn) (*profi
 }
 
 type deleteFieldIn struct {
-	customerQuery
-	userPath
+	CustomerQuery
+	UserPath
 	Field  string `path:"field" maxLength:"200" doc:"Path of the field, as in personal.name"`
 	By     string `query:"by" maxLength:"100" doc:"Who of your people says so"`
 	Reason string `query:"reason" maxLength:"500"`
@@ -446,10 +446,10 @@ func trend(feelings []string) string {
 }
 
 type moveLeadIn struct {
-	idempotency
-	userPath
+	Idempotency
+	UserPath
 	Body struct {
-		customerBody
+		CustomerBody
 		Stage  string `json:"stage" enum:"First Contact,Follow-up,Quote Sent,Application,Underwriting,Closed/Bound,Lost"`
 		By     string `json:"by,omitempty" maxLength:"100" doc:"Who of your people moves it"`
 		Reason string `json:"reason,omitempty" maxLength:"500"`

@@ -36,7 +36,7 @@ type spoken struct {
 
 type processCallIn struct {
 	Body struct {
-		customerBody
+		CustomerBody
 		UserID    string      `json:"user_id" maxLength:"40" doc:"The caller's number in E.164"`
 		CallID    string      `json:"call_id,omitempty" maxLength:"64" pattern:"^[A-Za-z0-9_.:-]*$" doc:"What you call it; absent: derived from thread_id and what was said"`
 		ThreadID  string      `json:"thread_id,omitempty" maxLength:"200"`
@@ -287,7 +287,7 @@ func (k *keyed) lock(key string) (unlock func()) {
 }
 
 type getCallIn struct {
-	customerQuery
+	CustomerQuery
 	CallID string `path:"call_id" maxLength:"64"`
 }
 

@@ -23,7 +23,7 @@ func (s *service) contextRoutes(a *api) {
 
 type enrichedIn struct {
 	Body struct {
-		customerBody
+		CustomerBody
 		UserID       string `json:"user_id" maxLength:"40" doc:"The caller's number in E.164" example:"+12065550142"`
 		NumSummaries int    `json:"num_summaries,omitempty" minimum:"1" maximum:"50" default:"5"`
 	}

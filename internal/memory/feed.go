@@ -42,7 +42,7 @@ func (s *service) feedRoutes(a *api) {
 }
 
 type readEventsIn struct {
-	customerQuery
+	CustomerQuery
 	After  string `query:"after" maxLength:"1000" doc:"Cursor of the last event read; absent: from the oldest there is"`
 	Last   string `header:"Last-Event-ID" maxLength:"1000" doc:"The same, as browsers send it"`
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"How many at most, where they are not followed"`

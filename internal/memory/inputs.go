@@ -10,24 +10,24 @@ import (
 	"neurosphere.ai/neurosphere/internal/settings"
 )
 
-// customerQuery names the tenant in a query. The guard has read it.
-type customerQuery struct {
+// CustomerQuery names the tenant in a query. The guard has read it.
+type CustomerQuery struct {
 	CustomerID int32 `query:"customer_id" required:"true" minimum:"1" doc:"The customer the request is about; the key's own"`
 }
 
-// customerBody names the tenant in a body. The guard has read it.
-type customerBody struct {
+// CustomerBody names the tenant in a body. The guard has read it.
+type CustomerBody struct {
 	CustomerID int32 `json:"customer_id" minimum:"1" doc:"The customer the request is about; the key's own"`
 }
 
-// pageQuery asks for a page of a list.
-type pageQuery struct {
+// PageQuery asks for a page of a list.
+type PageQuery struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most"`
 	Cursor string `query:"cursor" maxLength:"1000" doc:"next_cursor of the page before"`
 }
 
-// userPath names a caller in a path.
-type userPath struct {
+// UserPath names a caller in a path.
+type UserPath struct {
 	UserID string `path:"user_id" maxLength:"40" doc:"The caller's number in E.164, as in %2B12065550142"`
 }
 

@@ -82,8 +82,8 @@ func (s *service) memoryRoutes(a *api) {
 }
 
 type listMemoriesIn struct {
-	customerQuery
-	pageQuery
+	CustomerQuery
+	PageQuery
 	UserID string `query:"user_id" maxLength:"40" doc:"One caller's only"`
 	Type   string `query:"memory_type" maxLength:"64" doc:"Of one type only"`
 	Query  string `query:"query" maxLength:"500" doc:"What they should say something about; any word counts"`
@@ -98,9 +98,9 @@ func (s *service) listMemories(ctx context.Context, who asker, in *listMemoriesI
 }
 
 type listUserMemoriesIn struct {
-	customerQuery
-	pageQuery
-	userPath
+	CustomerQuery
+	PageQuery
+	UserPath
 	Query string `query:"query" maxLength:"500" doc:"What they should say something about; any word counts"`
 }
 
@@ -149,8 +149,8 @@ func (s *service) memories(ctx context.Context, who asker, ask store.MemoriesAsk
 	return out, nil
 }
 
-// told is what is to be remembered.
-type told struct {
+// Told is what is to be remembered.
+type Told struct {
 	Type    string `json:"type" minLength:"1" maxLength:"64" doc:"As in person, preference, project, rule, moment or fact" example:"preference"`
 	Key     string `json:"key" minLength:"1" maxLength:"200" example:"contact_time"`
 	Value   any    `json:"value" doc:"Any JSON"`
@@ -159,7 +159,8 @@ type told struct {
 	TTLDays int    `json:"ttl_days,omitempty" minimum:"1" maximum:"36500" doc:"When to stop using it; absent: never"`
 }
 
-type idempotency struct {
+// Idempotency is for whoever cannot tell whether a request arrived.
+type Idempotency struct {
 	Key string `header:"Idempotency-Key" maxLength:"200" doc:"Whatever is said twice with the same key is said once"`
 }
 
@@ -174,25 +175,25 @@ type stored struct {
 type storedOut struct{ Body stored }
 
 type storeMemoryIn struct {
-	idempotency
+	Idempotency
 	Body struct {
-		customerBody
+		CustomerBody
 		UserID string `json:"user_id" maxLength:"40" doc:"The caller's number in E.164" example:"+12065550142"`
-		told
+		Told
 	}
 }
 
 func (s *service) storeMemory(ctx context.Context, who asker, in *storeMemoryIn) (*storedOut, error) {
-	return s.remember(ctx, who, in.Body.UserID, in.Key, in.Body.told)
+	return s.remember(ctx, who, in.Body.UserID, in.Key, in.Body.Told)
 }
 
 type storeUserMemoryIn struct {
-	idempotency
+	Idempotency
 	UserID string `query:"user_id" maxLength:"40" doc:"The caller's number, unless the body has it"`
 	Body   struct {
-		customerBody
+		CustomerBody
 		UserID string `json:"user_id,omitempty" maxLength:"40" doc:"The caller's number in E.164"`
-		told
+		Told
 	}
 }
 
@@ -201,11 +202,11 @@ func (s *service) storeUserMemory(ctx context.Context, who asker, in *storeUserM
 	if user == "" {
 		user = in.UserID
 	}
-	return s.remember(ctx, who, user, in.Key, in.Body.told)
+	return s.remember(ctx, who, user, in.Key, in.Body.Told)
 }
 
 // remember states one memory. With an idempotency key its id derives from that.
-func (s *service) remember(ctx context.Context, who asker, userID, key string, t told) (*storedOut, error) {
+func (s *service) remember(ctx context.Context, who asker, userID, key string, t Told) (*storedOut, error) {
 	user, err := caller("body.user_id", userID)
 	if err != nil {
 		return nil, err
@@ -283,7 +284,7 @@ func jsonText(v any) (string, error) {
 }
 
 type forgetMemoryIn struct {
-	customerQuery
+	CustomerQuery
 	ID string `path:"id" maxLength:"100"`
 }
 
@@ -313,7 +314,7 @@ const conversation = "conversation"
 
 type legacyStoreIn struct {
 	Body struct {
-		customerBody
+		CustomerBody
 		UserID   string         `json:"user_id" maxLength:"40"`
 		Role     string         `json:"role" minLength:"1" maxLength:"64"`
 		Content  string         `json:"content" minLength:"1" maxLength:"8000"`
@@ -338,12 +339,12 @@ func (s *service) legacyStore(ctx context.Context, who asker, in *legacyStoreIn)
 	if len(b.Metadata) > 0 {
 		v["metadata"] = b.Metadata
 	}
-	return s.remember(ctx, who, b.UserID, "", told{Type: conversation, Key: thread, Value: v, Content: b.Content})
+	return s.remember(ctx, who, b.UserID, "", Told{Type: conversation, Key: thread, Value: v, Content: b.Content})
 }
 
 type legacyRetrieveIn struct {
 	Body struct {
-		customerBody
+		CustomerBody
 		UserID   string `json:"user_id" maxLength:"40"`
 		Limit    int    `json:"limit,omitempty" minimum:"1" maximum:"500" default:"200"`
 		ThreadID string `json:"thread_id,omitempty" maxLength:"200"`

@@ -48,9 +48,9 @@ func (s *service) summaryRoutes(a *api) {
 }
 
 type listSummariesIn struct {
-	customerQuery
-	pageQuery
-	userPath
+	CustomerQuery
+	PageQuery
+	UserPath
 }
 
 type listSummariesOut struct {
@@ -98,7 +98,7 @@ func (s *service) listSummaries(ctx context.Context, who asker, in *listSummarie
 
 type searchSummariesIn struct {
 	Body struct {
-		customerBody
+		CustomerBody
 		UserID string `json:"user_id" maxLength:"40"`
 		Query  string `json:"query" maxLength:"500" doc:"Any word counts"`
 		Limit  int    `json:"limit,omitempty" minimum:"1" maximum:"200" default:"5"`
