@@ -210,7 +210,7 @@ func (c *tenant) state(call string, at time.Time, f events.Fact) {
 	c.t.Helper()
 	rows, err := c.w.store.For(c.id)
 	if err == nil {
-		err = c.w.service.state(c.t.Context(), asker{tenant: c.id, rows: rows}, events.New(c.id, call, at, f))
+		err = c.w.state(c.t.Context(), asker{tenant: c.id, rows: rows}, events.New(c.id, call, at, f))
 	}
 	if err != nil {
 		c.t.Fatal(err)
@@ -381,7 +381,8 @@ func TestContract(t *testing.T) {
 		if !slices.ContainsFunc(steps, func(s struct {
 			op  string
 			run func(*testing.T, *tenant)
-		}) bool {
+		},
+		) bool {
 			return s.op == id
 		}) {
 			t.Errorf("%s has no case", id)
