@@ -88,6 +88,9 @@ func profileOf(who asker, p store.ProfileOf) (out profile, fields map[string]kno
 	for path, k := range fields {
 		out.Context[path] = k.Value
 	}
+	if len(p.Preferences) <= len("{}") {
+		return out, fields, nil
+	}
 	var preferences map[string]string
 	if err := json.Unmarshal(p.Preferences, &preferences); err != nil {
 		return out, nil, err

@@ -2,12 +2,13 @@ package memory
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -87,89 +88,114 @@ func (s *service) enriched(ctx context.Context, who asker, in *enrichedIn) (*enr
 	}
 	out.Known, out.QuickBio, out.Profile, out.SummaryCount = true, row.QuickBio, &p, len(row.Summaries)
 	out.Memories = append(out.Memories, row.Memories...)
-	out.Context = text(p, fields, traits, row)
+	out.Context = text(&out, fields)
 	return &enrichedOut{out}, nil
 }
 
 // How much of what is known goes into the text.
 const (
 	maxLines = 60
-	maxLine  = 240
+	maxLine  = 400 // bytes
 )
 
-// text is what is known, as a model reads it. Whatever callers said stands in
-// one line, so that no words of theirs look like a part of the layout.
-func text(p profile, fields map[string]known, traits *personality, row store.Enriched) string {
-	var b strings.Builder
-	line := func(format string, args ...any) {
-		s := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
-		b.WriteString(clip(strings.ReplaceAll(s, "===", "=="), maxLine) + "\n")
-	}
-	b.WriteString("=== CALLER PROFILE ===\n")
+// text is what is known, as a model reads it.
+func text(e *enriched, fields map[string]known) string {
+	b := &block{}
+	b.Grow(4096)
+	p := e.Profile
+	b.head("CALLER PROFILE")
 	if p.PreferredName != "" {
-		line("Name: %s%s", p.PreferredName, said(fields["personal.name"]))
+		b.line("Name: ", p.PreferredName, said(fields["personal.name"]))
 	}
-	line("Total Calls: %d", p.TotalCalls)
+	b.line("Total Calls: ", strconv.Itoa(p.TotalCalls))
 	if p.FirstCallDate != nil && p.LastCallDate != nil {
-		line("First Call: %s", day(*p.FirstCallDate))
-		line("Last Call: %s", day(*p.LastCallDate))
+		b.line("First Call: ", day(*p.FirstCallDate))
+		b.line("Last Call: ", day(*p.LastCallDate))
 	}
 	if p.LeadStage != "" && p.LeadSince != nil {
-		line("Lead Stage: %s (since %s)", p.LeadStage, day(*p.LeadSince))
+		b.line("Lead Stage: ", p.LeadStage, " (since ", day(*p.LeadSince), ")")
 	}
-	n := 0
-	for _, m := range row.Memories {
-		if n++; n > maxLines/2 {
-			break
-		}
-		label := "Memory"
+	for _, m := range e.Memories[:min(len(e.Memories), maxLines/2)] {
+		label, about := "Memory: ", ""
 		if m.Type == "preference" {
-			label = "Preference"
+			label = "Preference: "
 		}
-		about := ""
 		if m.Subject != "" && m.Subject != "caller" {
 			about = ", about the caller's " + m.Subject
 		}
-		line("%s: %s: %s (%s on %s%s)", label, m.Key, m.Value, origin(m.Origin), day(m.At), about)
+		b.line(label, m.Key, ": ", m.Value, " (", origin(m.Origin), " on ", day(m.At), about, ")")
 	}
-	for _, path := range slices.Sorted(maps.Keys(fields)) {
-		if n++; n > maxLines {
-			break
-		}
-		line("Context: %s: %s%s", path, fields[path].Value, said(fields[path]))
+	paths := slices.Sorted(maps.Keys(fields))
+	for _, path := range paths[:min(len(paths), maxLines)] {
+		b.line("Context: ", path, ": ", fields[path].Value, said(fields[path]))
 	}
-	if traits != nil {
-		b.WriteString("=== OBSERVED STYLE (from the words of calls) ===\n")
-		for _, group := range []map[string]float64{traits.CommunicationStyle, traits.EmotionalState} {
+	if e.HasPersonalityData {
+		b.head("OBSERVED STYLE")
+		over := " of 100 (over " + strconv.FormatInt(e.Personality.Measured, 10) + " calls)"
+		for _, group := range []map[string]float64{e.Personality.CommunicationStyle, e.Personality.EmotionalState} {
 			for _, trait := range slices.Sorted(maps.Keys(group)) {
-				line("%s: %.0f of 100 (over %d calls)", strings.ReplaceAll(trait, "_", " "), group[trait], traits.Measured)
+				b.line(trait, ": ", strconv.Itoa(int(group[trait])), over)
 			}
 		}
 	}
-	summaries(&b, line, row.Summaries)
+	b.summaries(e.RecentSummaries)
 	return b.String()
 }
 
-func summaries(b *strings.Builder, line func(string, ...any), all []store.SummaryRow) {
+// block is text made of lines.
+type block struct{ strings.Builder }
+
+func (b *block) head(title string) { b.WriteString("=== " + title + " ===\n") }
+
+// line writes one line of what may be callers' words: whatever they are, they
+// stay in it, and no words of theirs look like a part of the layout.
+func (b *block) line(parts ...string) {
+	begin := b.Len()
+	for _, part := range parts {
+		space := false
+		for _, r := range part {
+			if unicode.IsSpace(r) || unicode.IsControl(r) {
+				space = true
+				continue
+			}
+			if space && b.Len() > begin {
+				b.WriteByte(' ')
+			}
+			if b.Len()-begin > maxLine {
+				b.WriteString("…\n")
+				return
+			}
+			if space = false; r == '=' {
+				r = '-'
+			}
+			b.WriteRune(r)
+		}
+		if space {
+			b.WriteByte(' ')
+		}
+	}
+	b.WriteByte('\n')
+}
+
+func (b *block) summaries(all []summary) {
 	if len(all) == 0 {
 		return
 	}
-	b.WriteString("=== RECENT CALL SUMMARIES ===\n")
-	for i, r := range all {
-		s := summaryOf(r)
-		line("Call %d (%s):", i+1, day(r.Date))
-		line("Summary: %s", s.Summary)
+	b.head("RECENT CALL SUMMARIES")
+	for i, s := range all {
+		b.line("Call ", strconv.Itoa(i+1), " (", day(s.CallDate), "):")
+		b.line("Summary: ", s.Summary)
 		if len(s.KeyTopics) > 0 {
-			line("Topics: %s", strings.Join(s.KeyTopics, ", "))
+			b.line("Topics: ", strings.Join(s.KeyTopics, ", "))
 		}
-		var info []string
-		for _, k := range slices.Sorted(maps.Keys(s.KeyVariables)) {
-			info = append(info, k+"="+fmt.Sprint(s.KeyVariables[k]))
+		if len(s.KeyVariables) > 0 {
+			info := make([]string, 0, len(s.KeyVariables))
+			for _, k := range slices.Sorted(maps.Keys(s.KeyVariables)) {
+				info = append(info, k+": "+s.KeyVariables[k])
+			}
+			b.line("Key Info: ", strings.Join(info, ", "))
 		}
-		if len(info) > 0 {
-			line("Key Info: %s", strings.Join(info, ", "))
-		}
-		line("Sentiment: %s", s.Sentiment)
+		b.line("Sentiment: ", s.Sentiment)
 	}
 }
 
@@ -191,11 +217,3 @@ func origin(o string) string {
 }
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
-
-// clip cuts a text at a whole character.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
-}

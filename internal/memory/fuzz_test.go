@@ -148,8 +148,8 @@ func drawn(rt *rapid.T, name string, s *openapi3.Schema, me *tenant, depth int) 
 			n = int(s.MinItems)
 		}
 		list := []any{}
-		for range n {
-			list = append(list, drawn(rt, rapid.SampledFrom([]string{"role", "text"}).Draw(rt, "item"), s.Items.Value, me, depth+1))
+		for i := range n {
+			list = append(list, drawn(rt, []string{"role", "text"}[i%2], s.Items.Value, me, depth+1)) // as in a line of a conversation
 		}
 		return list
 	case s.Type.Includes("boolean"):

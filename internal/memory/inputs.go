@@ -37,11 +37,28 @@ func caller(where, s string) (string, error) {
 	if strings.HasPrefix(s, " ") {
 		s = "+" + s[1:]
 	}
+	if northAmerican(s) {
+		return s, nil
+	}
 	n, err := settings.Number(s)
 	if err != nil {
 		return "", invalid(where, "want a phone number with its country, as in +12065550142")
 	}
 	return n, nil
+}
+
+// northAmerican reports whether a number is one of that plan in E.164, which
+// most are: there is nothing to bring into any form.
+func northAmerican(s string) bool {
+	if len(s) != len("+12065550142") || s[:2] != "+1" {
+		return false
+	}
+	for _, c := range []byte(s[2:]) {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
 }
 
 // maybeCaller is caller for a parameter that may be left out.

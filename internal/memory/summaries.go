@@ -2,7 +2,6 @@ package memory
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -26,14 +25,14 @@ type summary struct {
 
 func summaryOf(r store.SummaryRow) summary {
 	s := summary{
-		CallID: r.Call, CallDate: r.Date.UTC(), DurationSeconds: r.Seconds, Summary: r.Summary, KeyTopics: []string{}, KeyVariables: map[string]string{},
+		CallID: r.Call, CallDate: r.Date.UTC(), DurationSeconds: r.Seconds, Summary: r.Summary, KeyTopics: r.Topics, KeyVariables: r.Variables,
 		Sentiment: r.Sentiment, ResolutionStatus: r.Resolution,
 	}
-	// Both are written by us; what does not fit is left out.
-	_ = json.Unmarshal(r.Topics, &s.KeyTopics)
-	_ = json.Unmarshal(r.Variables, &s.KeyVariables)
 	if s.KeyTopics == nil {
 		s.KeyTopics = []string{}
+	}
+	if s.KeyVariables == nil {
+		s.KeyVariables = map[string]string{}
 	}
 	return s
 }

@@ -620,7 +620,9 @@ func handles(t *testing.T) map[string]outcome {
 			p, total, err := r.Profiles(ctx, "", 10)
 			return show([]int{len(p), total}, err)
 		}, "[1 1]", "[0 0]", false},
-		"Sentiments": {func(ctx context.Context, r *store.Tenant) (string, error) { return show(r.Sentiments(ctx, received.From)) }, "[positive]", "not found", false},
+		"Sentiments": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			return show(r.Sentiments(ctx, received.From))
+		}, "[positive]", "not found", false},
 		"Enriched": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			e, err := r.Enriched(ctx, received.From, 5)
 			return show([]any{e.Known, e.Name, e.Stage != nil, len(e.Summaries), len(e.Memories), e.Averages != nil}, err)

@@ -125,14 +125,14 @@ func (t *Tenant) SearchMemories(ctx context.Context, ask MemoriesAsked, question
 
 // SummaryRow is one call of a caller, summarized.
 type SummaryRow struct {
-	Call       string          `json:"call_id"`
-	Date       time.Time       `json:"call_date"`
-	Seconds    int             `json:"duration_seconds"`
-	Summary    string          `json:"summary"`
-	Topics     json.RawMessage `json:"key_topics"`
-	Variables  json.RawMessage `json:"key_variables"`
-	Sentiment  string          `json:"sentiment"`
-	Resolution string          `json:"resolution_status"`
+	Call       string            `json:"call_id"`
+	Date       time.Time         `json:"call_date"`
+	Seconds    int               `json:"duration_seconds"`
+	Summary    string            `json:"summary"`
+	Topics     []string          `json:"key_topics"`
+	Variables  map[string]string `json:"key_variables"`
+	Sentiment  string            `json:"sentiment"`
+	Resolution string            `json:"resolution_status"`
 }
 
 const summaryColumns = `call_id, call_date, duration_seconds, summary, key_topics, key_variables, sentiment, resolution_status`
@@ -194,7 +194,10 @@ const profileTables = ` FROM caller_profiles p LEFT JOIN leads l ON l.customer_i
 	LEFT JOIN personality_averages a ON a.customer_id = $1 AND a.user_id = p.user_id WHERE p.customer_id = $1`
 
 func (p *ProfileOf) columns() []any {
-	return []any{&p.User, &p.Name, &p.Template, &p.QuickBio, &p.Fields, &p.First, &p.Last, &p.Calls, &p.Stage, &p.Since, &p.Lead, &p.Averages, &p.Preferences}
+	raw := func(to *json.RawMessage) *[]byte { return (*[]byte)(to) } // as it is: nothing is to be checked
+	return []any{
+		&p.User, &p.Name, &p.Template, &p.QuickBio, raw(&p.Fields), &p.First, &p.Last, &p.Calls, &p.Stage, &p.Since, raw(&p.Lead), raw(&p.Averages), raw(&p.Preferences),
+	}
 }
 
 // Profile is one caller's; ErrNotFound when nothing is known.
