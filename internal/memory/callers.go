@@ -235,8 +235,8 @@ type correctIn struct {
 		CustomerBody
 		Field  string `json:"field" minLength:"1" maxLength:"200" doc:"Path of the field, as in personal.name"`
 		Value  string `json:"value" minLength:"1" maxLength:"2000" doc:"What is right; items of a list with commas"`
-		By     string `json:"by,omitempty" maxLength:"100" doc:"Who of your people says so"`
-		Reason string `json:"reason,omitempty" maxLength:"500"`
+		By     string `json:"by,omitempty" nullable:"true" maxLength:"100" doc:"Who of your people says so"`
+		Reason string `json:"reason,omitempty" nullable:"true" maxLength:"500"`
 	}
 }
 
@@ -454,8 +454,8 @@ type moveLeadIn struct {
 	Body struct {
 		CustomerBody
 		Stage  string `json:"stage" enum:"First Contact,Follow-up,Quote Sent,Application,Underwriting,Closed/Bound,Lost"`
-		By     string `json:"by,omitempty" maxLength:"100" doc:"Who of your people moves it"`
-		Reason string `json:"reason,omitempty" maxLength:"500"`
+		By     string `json:"by,omitempty" nullable:"true" maxLength:"100" doc:"Who of your people moves it"`
+		Reason string `json:"reason,omitempty" nullable:"true" maxLength:"500"`
 	}
 }
 

@@ -38,12 +38,12 @@ type processCallIn struct {
 	Body struct {
 		CustomerBody
 		UserID    string      `json:"user_id" maxLength:"40" doc:"The caller's number in E.164"`
-		CallID    string      `json:"call_id,omitempty" maxLength:"64" pattern:"^[A-Za-z0-9_.:-]*$" doc:"What you call it; absent: derived from thread_id and what was said"`
-		ThreadID  string      `json:"thread_id,omitempty" maxLength:"200"`
-		History   [][2]string `json:"conversation_history,omitempty" maxItems:"2000" doc:"Pairs of role and text, in order"`
-		Turns     []spoken    `json:"turns,omitempty" maxItems:"2000" doc:"The same with times, instead"`
-		StartedAt *time.Time  `json:"started_at,omitempty" doc:"Absent: now"`
-		EndedAt   *time.Time  `json:"ended_at,omitempty" doc:"Absent: when the last line was said"`
+		CallID    string      `json:"call_id,omitempty" nullable:"true" maxLength:"64" pattern:"^[A-Za-z0-9_.:-]*$" doc:"What you call it; absent: derived from thread_id and what was said"`
+		ThreadID  string      `json:"thread_id,omitempty" nullable:"true" maxLength:"200"`
+		History   [][2]string `json:"conversation_history,omitempty" nullable:"true" maxItems:"2000" doc:"Pairs of role and text, in order"`
+		Turns     []spoken    `json:"turns,omitempty" nullable:"true" maxItems:"2000" doc:"The same with times, instead"`
+		StartedAt *time.Time  `json:"started_at,omitempty" nullable:"true" doc:"Absent: now"`
+		EndedAt   *time.Time  `json:"ended_at,omitempty" nullable:"true" doc:"Absent: when the last line was said"`
 	}
 }
 

@@ -154,9 +154,9 @@ type Told struct {
 	Type    string `json:"type" minLength:"1" maxLength:"64" doc:"As in person, preference, project, rule, moment or fact" example:"preference"`
 	Key     string `json:"key" minLength:"1" maxLength:"200" example:"contact_time"`
 	Value   any    `json:"value" doc:"Any JSON"`
-	Content string `json:"content,omitempty" maxLength:"8000" doc:"The same in words, where the value alone is not readable"`
-	By      string `json:"by,omitempty" maxLength:"100" doc:"Who of your people said so"`
-	TTLDays int    `json:"ttl_days,omitempty" minimum:"1" maximum:"36500" doc:"When to stop using it; absent: never"`
+	Content string `json:"content,omitempty" nullable:"true" maxLength:"8000" doc:"The same in words, where the value alone is not readable"`
+	By      string `json:"by,omitempty" nullable:"true" maxLength:"100" doc:"Who of your people said so"`
+	TTLDays int    `json:"ttl_days,omitempty" nullable:"true" minimum:"1" maximum:"36500" doc:"When to stop using it; absent: never"`
 }
 
 // Idempotency is for whoever cannot tell whether a request arrived.
@@ -318,7 +318,7 @@ type legacyStoreIn struct {
 		UserID   string         `json:"user_id" maxLength:"40"`
 		Role     string         `json:"role" minLength:"1" maxLength:"64"`
 		Content  string         `json:"content" minLength:"1" maxLength:"8000"`
-		ThreadID string         `json:"thread_id,omitempty" maxLength:"200"`
+		ThreadID string         `json:"thread_id,omitempty" nullable:"true" maxLength:"200"`
 		Metadata map[string]any `json:"metadata,omitempty"`
 	}
 }
@@ -346,8 +346,8 @@ type legacyRetrieveIn struct {
 	Body struct {
 		CustomerBody
 		UserID   string `json:"user_id" maxLength:"40"`
-		Limit    int    `json:"limit,omitempty" minimum:"1" maximum:"500" default:"200"`
-		ThreadID string `json:"thread_id,omitempty" maxLength:"200"`
+		Limit    int    `json:"limit,omitempty" nullable:"true" minimum:"1" maximum:"500" default:"200"`
+		ThreadID string `json:"thread_id,omitempty" nullable:"true" maxLength:"200"`
 	}
 }
 

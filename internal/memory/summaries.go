@@ -100,7 +100,7 @@ type searchSummariesIn struct {
 		CustomerBody
 		UserID string `json:"user_id" maxLength:"40"`
 		Query  string `json:"query" maxLength:"500" doc:"Any word counts"`
-		Limit  int    `json:"limit,omitempty" minimum:"1" maximum:"200" default:"5"`
+		Limit  int    `json:"limit,omitempty" nullable:"true" minimum:"1" maximum:"200" default:"5"`
 	}
 }
 
