@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,6 +22,7 @@ import (
 	"time"
 
 	"neurosphere.ai/neurosphere/internal/app"
+	"neurosphere.ai/neurosphere/internal/memory"
 	"neurosphere.ai/neurosphere/internal/store"
 )
 
@@ -85,6 +88,7 @@ func (a *apartment) run(ctx context.Context) error {
 		"NATS_URL=nats://platform:"+secret+"@127.0.0.1:"+nats,
 		"DATABASE_URL="+pg.DSN(), "PUBLIC_URL=http://"+a.addr,
 		"TWILIO_ACCOUNT_SID="+acct.AccountSID, "TWILIO_AUTH_TOKEN="+acct.AuthToken, "TWILIO_API_URL=http://127.0.0.1:"+twilio,
+		"MASTER_KEY="+masterKey(acct.AuthToken),
 		"DATA_DIR="+a.dir, "OPENAI_API_KEY=simulated", "OPENAI_BASE_URL=http://127.0.0.1:"+openai+"/v1",
 	)
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -92,15 +96,13 @@ func (a *apartment) run(ctx context.Context) error {
 	a.keep(life, "nats", a.program("nats-server"), "-c", a.conf)
 	a.keep(life, "simulate", a.program("neurosphere"), "simulate", "-openai", "127.0.0.1:"+openai, "-twilio", "127.0.0.1:"+twilio,
 		"-first", a.first.String(), "-chunk", a.chunk.String())
-	var edges []string
+	edges := map[string][]string{} // addresses by worker
 	next := 4
 	for _, w := range workers() {
 		for i := 1; i <= perWorker; i++ {
 			listen := "127.0.0.1:" + ports[next]
 			next++
-			if w.Name == "ingress" {
-				edges = append(edges, listen)
-			}
+			edges[w.Name] = append(edges[w.Name], listen)
 			name := fmt.Sprintf("%s-%d", w.Name, i)
 			a.keep(life, name, "env", "LISTEN_ADDR="+listen, "DATA_DIR="+filepath.Join(a.dir, name), a.program(w.Name))
 		}
@@ -191,15 +193,17 @@ func (a *apartment) once(ctx context.Context, name, path string, args []string) 
 	return cmd.Wait()
 }
 
-// proxy spreads what comes in over the ingresses that answer.
-func (a *apartment) proxy(edges []string) (io.Closer, error) {
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", a.addr)
-	if err != nil {
-		return nil, app.Wrong(fmt.Errorf("-listen: %w", err))
-	}
+// masterKey is the one all processes of this account share.
+func masterKey(of string) string {
+	sum := sha256.Sum256([]byte("master key " + of))
+	return hex.EncodeToString(sum[:])
+}
+
+// spread is a transport that takes turns among the addresses that answer.
+func spread(edges []string) http.RoundTripper {
 	var turn atomic.Uint64
 	dial := &net.Dialer{Timeout: time.Second}
-	transport := &http.Transport{MaxIdleConnsPerHost: 64, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+	return &http.Transport{MaxIdleConnsPerHost: 64, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		var errs []error
 		first := turn.Add(1)
 		for i := range edges {
@@ -211,12 +215,31 @@ func (a *apartment) proxy(edges []string) (io.Closer, error) {
 		}
 		return nil, errors.Join(errs...)
 	}}
+}
+
+// byPath sends what is the API's to where that is served.
+type byPath struct{ api, rest http.RoundTripper }
+
+// RoundTrip makes one request.
+func (b byPath) RoundTrip(r *http.Request) (*http.Response, error) {
+	if memory.Serves(r.URL.Path) {
+		return b.api.RoundTrip(r)
+	}
+	return b.rest.RoundTrip(r)
+}
+
+// proxy spreads what comes in over the processes that answer.
+func (a *apartment) proxy(edges map[string][]string) (io.Closer, error) {
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", a.addr)
+	if err != nil {
+		return nil, app.Wrong(fmt.Errorf("-listen: %w", err))
+	}
 	target := &url.URL{Scheme: "http", Host: a.addr}
 	srv := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: &httputil.ReverseProxy{
-		Transport: transport,
+		Transport: byPath{spread(edges["memory"]), spread(edges["ingress"])},
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host },
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
-			http.Error(w, "no ingress answers", http.StatusBadGateway)
+			http.Error(w, "nobody answers", http.StatusBadGateway)
 		},
 	}}
 	go func() { _ = srv.Serve(l) }()

@@ -13,6 +13,7 @@ import (
 	"neurosphere.ai/neurosphere/internal/bus/embedded"
 	"neurosphere.ai/neurosphere/internal/conversation"
 	"neurosphere.ai/neurosphere/internal/ingress"
+	"neurosphere.ai/neurosphere/internal/memory"
 	"neurosphere.ai/neurosphere/internal/notifier"
 	"neurosphere.ai/neurosphere/internal/profiler"
 	"neurosphere.ai/neurosphere/internal/store"
@@ -27,6 +28,7 @@ func workers() []app.Named {
 		{Name: "summarizer", Run: summarizer.Run},
 		{Name: "profiler", Run: profiler.Run},
 		{Name: "notifier", Run: notifier.Run},
+		{Name: "memory", Run: memory.Run},
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 // tenant is the command of that name.
 func tenant(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	verbs := map[string]func(context.Context, *flag.FlagSet, []string) error{
-		"create": tenantCreate, "list": tenantList, "show": tenantShow, "set": tenantSet, "api-key": tenantKey,
+		"create": tenantCreate, "list": tenantList, "show": tenantShow, "set": tenantSet,
+		"api-key": tenantKey, "api-keys": tenantKeys, "revoke-key": tenantRevoke,
 		"suspend": func(ctx context.Context, fs *flag.FlagSet, args []string) error {
 			return tenantStatus(ctx, fs, args, "suspended")
 		},
@@ -25,7 +26,7 @@ func tenant(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		},
 	}
 	if len(args) == 0 {
-		return wrongf("neurosphere tenant: want create, list, show, set, api-key, suspend or resume")
+		return wrongf("neurosphere tenant: want create, list, show, set, api-key, api-keys, revoke-key, suspend or resume")
 	}
 	if args[0] == "-h" || args[0] == "--help" {
 		fs.Usage()
@@ -230,26 +231,4 @@ func change(ctx context.Context, t events.Tenant, f func(*events.Settings) error
 		return err
 	}
 	return goLive(ctx, r, s)
-}
-
-func tenantKey(ctx context.Context, fs *flag.FlagSet, args []string) error {
-	name := fs.String("name", "operator", "what the key is for")
-	t, _, err := which(fs, args)
-	if err != nil {
-		return err
-	}
-	r, err := newReach()
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	s, err := r.store(ctx)
-	if err != nil {
-		return err
-	}
-	key, err := s.NewAPIKey(ctx, t, *name)
-	if err != nil {
-		return err
-	}
-	return printJSON(map[string]any{"customer_id": t, "api_key": key})
 }

@@ -19,9 +19,9 @@ import (
 const root = "../.."
 
 // pipeline is the order of compose.yaml: a call's own.
-var pipeline = []string{"nats", "postgres", "migrate", "ingress", "conversation", "summarizer", "profiler", "notifier", "edge"}
+var pipeline = []string{"nats", "postgres", "migrate", "ingress", "conversation", "summarizer", "profiler", "notifier", "memory", "edge"}
 
-var workers = []string{"ingress", "conversation", "summarizer", "profiler", "notifier"}
+var workers = []string{"ingress", "conversation", "summarizer", "profiler", "notifier", "memory"}
 
 // wanted is what .env must have at least.
 func wanted() map[string]string {

@@ -106,8 +106,8 @@ func (w *worker) callSummarized(ctx context.Context, e events.Event, f events.Ca
 	if !ok {
 		return fmt.Errorf("tell of call %s: settings of its tenant are not known", e.Call)
 	}
-	if f.Revision > 0 {
-		return nil // people were told when it was new
+	if f.Revision > 0 || f.Via != "" {
+		return nil // people were told when it was new; of what was no phone call they know
 	}
 	for _, to := range s.SMSTo {
 		out := events.New(e.Tenant, e.Call, e.Time, events.SMSRequested{

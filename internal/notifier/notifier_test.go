@@ -223,3 +223,17 @@ func TestEachRecipientIsAskedForOnce(t *testing.T) {
 		t.Errorf("text %q", text)
 	}
 }
+
+// Of a call that was handed to us, or imported, its tenant knows already.
+func TestNobodyIsTextedAboutWhatWasNoPhoneCall(t *testing.T) {
+	for via, want := range map[string]int{"": 2, events.ViaAPI: 0, events.ViaImport: 0} {
+		w := newWorld()
+		f := events.CallSummarized{Caller: "+12065550142", Summary: "Wants a quote.", Via: via}
+		if err := w.worker().callSummarized(t.Context(), events.New(7, "CA1", time.Now(), f), f); err != nil {
+			t.Fatal(err)
+		}
+		if w.count("sms.requested") != want {
+			t.Errorf("via %q: %d texts asked for, want %d", via, w.count("sms.requested"), want)
+		}
+	}
+}

@@ -23,9 +23,8 @@ import (
 	"neurosphere.ai/neurosphere/internal/store"
 )
 
-// Projection names the read models; a second version of them would have
-// another name.
-const Projection = "profiler"
+// Projection names the read models.
+const Projection = readmodel.Projection
 
 const (
 	standBy      = 2 * time.Second

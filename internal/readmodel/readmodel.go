@@ -15,6 +15,10 @@ import (
 	"neurosphere.ai/neurosphere/internal/store"
 )
 
+// Projection names the read models in use, and what is locked while they are
+// written; a second version of them would have another name.
+const Projection = "profiler"
+
 // Filters are the subjects that lead to rows. What was said in a call is not
 // among them: transcripts are read from the log.
 func Filters() []string { return filters(events.Filter) }

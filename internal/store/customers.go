@@ -2,10 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,7 +35,7 @@ func (s *Store) CreateCustomer(ctx context.Context, set events.Settings) (events
 		if err := claimNumbers(ctx, q, set.Tenant, set.Numbers); err != nil {
 			return err
 		}
-		key, err = newAPIKey(ctx, q, set.Tenant, "first")
+		_, key, err = newKey(ctx, q, set.Tenant, KeyOptions{Name: "first", PerMinute: DefaultPerMinute})
 		return err
 	})
 	return set, key, err
@@ -64,28 +60,6 @@ func claimNumbers(ctx context.Context, q pgx.Tx, t events.Tenant, numbers []stri
 		}
 	}
 	return nil
-}
-
-func newAPIKey(ctx context.Context, q pgx.Tx, t events.Tenant, name string) (string, error) {
-	secret := make([]byte, 24)
-	_, _ = rand.Read(secret) // never fails
-	key := "ns_" + t.String() + "_" + base64.RawURLEncoding.EncodeToString(secret)
-	sum := sha256.Sum256([]byte(key))
-	_, err := q.Exec(ctx, `INSERT INTO api_keys (hash, customer_id, name) VALUES ($1, $2, $3)`, hex.EncodeToString(sum[:]), int32(t), name)
-	return key, err
-}
-
-// NewAPIKey makes another key for a tenant; it is shown once. ErrNotFound when
-// there is no such tenant.
-func (s *Store) NewAPIKey(ctx context.Context, t events.Tenant, name string) (key string, err error) {
-	if _, err := s.Settings(ctx, t); err != nil {
-		return "", err
-	}
-	err = s.platform(ctx, func(q pgx.Tx) error {
-		key, err = newAPIKey(ctx, q, t, name)
-		return err
-	})
-	return key, err
 }
 
 // Settings of a tenant; ErrNotFound when there is none.

@@ -592,6 +592,49 @@ func handles(t *testing.T) map[string]outcome {
 			c, err := r.Swap(ctx, "p", "r", "", func(context.Context) error { return nil }, func(store.Difference) {})
 			return show([]any{c.Rows >= 10, c.Different}, err)
 		}, "[true 0]", "[false 0]", true},
+		"Memories": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			m, err := r.Memories(ctx, store.MemoriesAsked{User: received.From, Type: "fact", Key: "dog", After: &store.Place{At: created.Add(time.Hour)}, Limit: 10})
+			return show(len(m), err)
+		}, "1", "0", false},
+		"Memory": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			m, err := r.Memory(ctx, "m")
+			return m.Value, err
+		}, "Ann's", "not found", false},
+		"SearchMemories": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			m, err := r.SearchMemories(ctx, store.MemoriesAsked{User: received.From, Limit: 10}, "which dog?")
+			return show(len(m), err)
+		}, "1", "0", false},
+		"Summaries": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			s, total, err := r.Summaries(ctx, received.From, &store.Place{At: created.Add(time.Hour)}, 10)
+			return show([]int{len(s), total}, err)
+		}, "[1 1]", "[0 0]", false},
+		"SearchSummaries": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			s, err := r.SearchSummaries(ctx, received.From, "Ann", 10)
+			return show(len(s), err)
+		}, "1", "0", false},
+		"Profile": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			p, err := r.Profile(ctx, received.From)
+			return p.Name, err
+		}, "Ann", "not found", false},
+		"Profiles": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			p, total, err := r.Profiles(ctx, "", 10)
+			return show([]int{len(p), total}, err)
+		}, "[1 1]", "[0 0]", false},
+		"Sentiments": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			return show(r.Sentiments(ctx, received.From))
+		}, "[positive]", "not found", false},
+		"Enriched": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			e, err := r.Enriched(ctx, received.From, 5)
+			return show([]any{e.Known, e.Name, e.Stage != nil, len(e.Summaries), len(e.Memories), e.Averages != nil}, err)
+		}, "[true Ann true 1 1 true]", "[false  false 0 0 false]", false},
+		"CallRow": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			c, err := r.CallRow(ctx, "CA1")
+			return c.ID, err
+		}, "CA1", "not found", false},
+		"Stated": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			raw, err := r.Stated(ctx, staged.Caller, staged)
+			return show(len(raw) > 0, err)
+		}, "true", "not found", false},
 	}
 }
 
@@ -664,11 +707,31 @@ func platform() map[string]func(context.Context, events.Tenant) error {
 		},
 		"MarkPublished": func(ctx context.Context, id events.Tenant) error { return shared.MarkPublished(ctx, id, 1) },
 		"NewAPIKey": func(ctx context.Context, id events.Tenant) error {
-			key, err := shared.NewAPIKey(ctx, id, "second")
+			_, key, err := shared.NewAPIKey(ctx, id, store.KeyOptions{Name: "second"})
 			if err == nil && !strings.HasPrefix(key, "ns_"+id.String()+"_") {
 				err = fmt.Errorf("key %s", key[:8])
 			}
 			return err
+		},
+		"APIKeys": func(ctx context.Context, id events.Tenant) error {
+			all, err := shared.APIKeys(ctx, id)
+			if err == nil && (len(all) != 1 || all[0].Tenant != id) {
+				err = fmt.Errorf("keys %+v", all)
+			}
+			return err
+		},
+		"RevokeAPIKey": func(ctx context.Context, id events.Tenant) error {
+			if !id.Valid() {
+				return shared.RevokeAPIKey(ctx, id, "x")
+			}
+			all, err := shared.APIKeys(ctx, id)
+			if err != nil {
+				return err
+			}
+			if err := shared.RevokeAPIKey(ctx, id+1_000_000, all[0].ID); !errors.Is(err, store.ErrNotFound) {
+				return fmt.Errorf("another's: %w", err)
+			}
+			return shared.RevokeAPIKey(ctx, id, all[0].ID)
 		},
 	}
 }
@@ -685,7 +748,7 @@ func TestPlatformActsOnTheTenantNamed(t *testing.T) {
 			if err := do(t.Context(), b.Tenant); err != nil {
 				t.Error(err)
 			}
-			if changed := dump(t, su, b.Tenant) != own; changed == (name == "Settings") {
+			if changed := dump(t, su, b.Tenant) != own; changed == slices.Contains([]string{"Settings", "APIKeys"}, name) {
 				t.Errorf("changed: %v", changed)
 			}
 			if err := do(t.Context(), 880001); !errors.Is(err, store.ErrNotFound) {

@@ -53,6 +53,7 @@ func platformTables() map[string]string {
 		"customers":          "it is what a tenant is: the settings of each",
 		"phone_numbers":      "who owns a number is asked before the tenant is known, and a number is one tenant's among all",
 		"api_keys":           "whose a key is is asked before the tenant is known; it holds digests only",
+		"platform_keys":      "they open any tenant, and are no tenant's; it holds digests only",
 		"industry_templates": "the same for every tenant, and no tenant's data",
 		"projection_floor":   "how far the stream has been read as a whole; no tenant's data",
 	}

@@ -110,7 +110,7 @@ func (w *worker) callEnded(ctx context.Context, e events.Event, f events.CallEnd
 	sum := events.CallSummarized{
 		Caller: f.From, StartedAt: f.StartedAt, EndedAt: f.EndedAt, Seconds: f.Seconds, Reason: f.Reason,
 		Topics: []string{}, Sentiment: "neutral", Resolution: "unknown", Findings: c.kept, Rejected: []events.Reject{},
-		Messages: c.messages, Style: profile.Measures(c.turns), Template: s.Template.ID,
+		Messages: c.messages, Style: profile.Measures(c.turns), Template: s.Template.ID, Via: f.Via,
 	}
 	if c.heard == 0 {
 		sum.Summary = "The caller hung up without saying anything."

@@ -507,3 +507,18 @@ func TestAMessageTakenAsTheCallEndsIsTold(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
+
+// How a call came to us is said with what came of it.
+func TestSummariesSayHowTheCallCame(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t, testenv.Postgres(t))
+	m := &says{}
+	e := o.fact("CA1", 1, events.CallEnded{From: "+12065550199", To: o.set.Numbers[0], StartedAt: began, EndedAt: began, Reason: events.EndCaller, Via: events.ViaAPI})
+	e.Seq = o.publish(e)
+	if err := newWorker(o.Platform, o.dir, m.ask).callEnded(t.Context(), e, ended(e)); err != nil {
+		t.Fatal(err)
+	}
+	if f := o.summaries(1)[0].Fact.(events.CallSummarized); f.Via != events.ViaAPI {
+		t.Errorf("via %q", f.Via)
+	}
+}

@@ -90,6 +90,21 @@ func (d *Database) Clear(t testing.TB, tenant events.Tenant, tables ...string) {
 	}
 }
 
+// Exec runs SQL as the one who may do everything, to load what a benchmark
+// needs.
+func (d *Database) Exec(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	c, err := pgx.Connect(ctx, d.admin+" search_path=app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(ctx)
+	if _, err := c.Exec(ctx, sql, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // tables are those with rows of tenants, quoted.
 func (d *Database) tables(t testing.TB) []string {
 	t.Helper()

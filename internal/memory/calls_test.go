@@ -1,0 +1,197 @@
+package memory
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/bus"
+)
+
+func history(pairs ...string) (out [][2]string) {
+	for i := 0; i < len(pairs); i += 2 {
+		out = append(out, [2]string{pairs[i], pairs[i+1]})
+	}
+	return out
+}
+
+// facts are those of one call.
+func (c *tenant) facts(call string) []events.Event {
+	c.t.Helper()
+	all, err := c.w.bus.ReadCall(c.t.Context(), c.id, call, bus.Span{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return all
+}
+
+// A call that was held elsewhere becomes the facts an ingress would have stated.
+func TestProcessCallStatesWhatAnIngressWould(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.tenant(t)
+	start := time.Date(2026, 3, 4, 10, 0, 0, 0, time.UTC)
+	turns := []map[string]any{}
+	for i, l := range history("assistant", "Hello, this is Mia.", "system", "be nice", "user", "Hi, I am Ann.", "user", "I want a quote.", "assistant", "Sure.", "user", "Bye.") {
+		turns = append(turns, map[string]any{"role": l[0], "text": l[1], "at": start.Add(time.Duration(i) * time.Second)})
+	}
+	got := a.want(202, "POST", "/v2/process-call", map[string]any{"user_id": "+1 206 555 0142", "call_id": "their-1", "turns": turns, "started_at": start, "ended_at": start.Add(time.Minute)})
+	if got.text("call_id") != "their-1" {
+		t.Fatal(got.body)
+	}
+	all := a.facts("their-1")
+	var said []string
+	for i, e := range all {
+		if e.CallSeq != i+1 {
+			t.Errorf("%s has number %d", e.Fact.Name(), e.CallSeq)
+		}
+		switch f := e.Fact.(type) {
+		case events.CallReceived:
+			if f.From != ann || f.Via != events.ViaAPI || !e.Time.Equal(start) {
+				t.Errorf("%+v", f)
+			}
+		case events.CallAnswered:
+			said = append(said, "greeting "+f.Greeting)
+		case events.TurnHeard:
+			said = append(said, fmt.Sprint("heard ", f.Turn, " ", f.Text, " ", e.Time.Sub(start)))
+		case events.TurnSpoken:
+			said = append(said, fmt.Sprint("spoken ", f.Turn, " ", f.Text))
+		}
+	}
+	want := []string{"greeting Hello, this is Mia.", "heard 1 Hi, I am Ann. 2s", "heard 2 I want a quote. 3s", "spoken 2 Sure.", "heard 3 Bye. 5s"}
+	if !slices.Equal(said, want) {
+		t.Errorf("said %q", said)
+	}
+	end, ok := all[len(all)-1].Fact.(events.CallEnded)
+	if !ok || end.Via != events.ViaAPI || end.Turns != 3 || end.Seconds != 60 || end.FirstSeq != all[0].Seq || len(end.Facts) != len(all)-1 || end.Reason != events.EndCaller || !end.StartedAt.Equal(start) {
+		t.Errorf("%+v", end)
+	}
+	call := a.want(200, "GET", "/v2/calls/their-1", nil)
+	if call.text("transcript", 0, "text") != "Hello, this is Mia." || call.text("transcript", 2, "turn") != "2" || call.at("seconds") != 60.0 || call.text("user_id") != ann {
+		t.Error(call.body)
+	}
+}
+
+// However often a call is handed in, at once or later, it is taken in once.
+func TestSameCallIsTakenInOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.tenant(t), w.tenant(t)
+	body := map[string]any{"user_id": ann, "thread_id": "t", "conversation_history": history("user", "Hi", "assistant", "Hello")}
+	ids := make([]string, 6)
+	var wg sync.WaitGroup
+	for i := range ids {
+		wg.Go(func() { ids[i] = a.ask("POST", "/v2/process-call", body).text("call_id") })
+	}
+	wg.Wait()
+	for _, id := range ids {
+		if id != ids[0] || !strings.HasPrefix(id, "api-") {
+			t.Fatalf("%q", ids)
+		}
+	}
+	before, err := w.bus.LastSeq(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before != 5 { // received, answered, heard, spoken, ended
+		t.Errorf("%d facts", before)
+	}
+	if again := a.want(202, "POST", "/v2/process-call", body); again.text("call_id") != ids[0] {
+		t.Error(again.body)
+	}
+	if after, err := w.bus.LastSeq(t.Context()); err != nil || after != before {
+		t.Errorf("%d facts more, %v", after-before, err)
+	}
+	if theirs := b.want(202, "POST", "/v2/process-call", body); theirs.text("call_id") == ids[0] {
+		t.Error("another customer's call has the same name")
+	}
+	// Cut short after its first fact, it is taken in when it comes again.
+	c := w.tenant(t)
+	c.state("cut", spokenAt, events.CallReceived{From: ann, To: "+12065550100", Via: events.ViaAPI})
+	c.want(202, "POST", "/v2/process-call", map[string]any{"user_id": ann, "call_id": "cut", "conversation_history": history("user", "Hi")})
+	if all := c.facts("cut"); len(all) != 4 {
+		t.Errorf("%d facts", len(all))
+	}
+}
+
+// A call on the phone is not spoken in by others.
+func TestCallOnThePhoneIsLetBe(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.tenant(t)
+	a.state("CA1", spokenAt, events.CallReceived{From: ann, To: "+12065550100"})
+	a.want(409, "POST", "/v2/process-call", map[string]any{"user_id": ann, "call_id": "CA1", "conversation_history": history("user", "Hi")})
+	if all := a.facts("CA1"); len(all) != 1 {
+		t.Errorf("%d facts", len(all))
+	}
+}
+
+func TestProcessCallRefusesWhatIsNoCall(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.tenant(t)
+	long := strings.Repeat("x", 8001)
+	for name, body := range map[string]map[string]any{
+		"nothing said":       {"user_id": ann},
+		"no caller":          {"user_id": ann, "conversation_history": history("assistant", "Hello")},
+		"blank":              {"user_id": ann, "conversation_history": history("user", "  ")},
+		"a line of one":      {"user_id": ann, "conversation_history": [][]string{{"user"}}},
+		"a line of three":    {"user_id": ann, "conversation_history": [][]string{{"user", "x", "y"}}},
+		"too long":           {"user_id": ann, "conversation_history": history("user", long)},
+		"both forms":         {"user_id": ann, "conversation_history": history("user", "x"), "turns": []map[string]any{{"role": "user", "text": "x"}}},
+		"no number":          {"user_id": "Ann", "conversation_history": history("user", "x")},
+		"a bad call_id":      {"user_id": ann, "call_id": "a b", "conversation_history": history("user", "x")},
+		"of the future":      {"user_id": ann, "started_at": "2190-01-01T00:00:00Z", "conversation_history": history("user", "x")},
+		"before there were":  {"user_id": ann, "started_at": "0001-01-01T00:00:00Z", "conversation_history": history("user", "x")},
+		"ends before begins": {"user_id": ann, "started_at": "2026-01-02T00:00:00Z", "ended_at": "2026-01-01T00:00:00Z", "conversation_history": history("user", "x")},
+	} {
+		got := a.ask("POST", "/v2/process-call", body)
+		if got.status != 422 || got.at("code") != 422.0 || got.at("error") == "" {
+			t.Errorf("%s: %d %s", name, got.status, got.body)
+		}
+		if strings.Contains(got.body, long[:100]) {
+			t.Errorf("%s: the words come back", name)
+		}
+	}
+	if last, err := w.bus.LastSeq(t.Context()); err != nil || last != 0 {
+		t.Errorf("%d facts, %v", last, err)
+	}
+}
+
+// Neither what is logged nor what is measured holds anything of a caller's.
+func TestNothingPersonalIsLoggedOrMeasured(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.tenant(t)
+	canary := "xyzzyplugh"
+	a.want(202, "POST", "/v2/process-call", map[string]any{"user_id": ann, "thread_id": canary, "conversation_history": history("user", canary)})
+	a.ask("POST", "/v1/memories", map[string]any{"user_id": ann, "type": "fact", "key": canary, "value": canary})
+	a.ask("POST", "/v1/memories", map[string]any{"user_id": canary, "type": "fact", "key": canary, "value": canary})
+	a.ask("GET", "/v2/profile/%2B12065550142?x="+canary, nil)
+	a.ask("GET", "/v1/memories/"+canary, nil)
+	var said strings.Builder
+	for _, l := range w.logs.All() {
+		raw, _ := json.Marshal(l.ContextMap())
+		said.WriteString(l.Message + string(raw) + "\n")
+	}
+	families, err := w.metrics.Gather()
+	if err != nil || len(families) < 2 {
+		t.Fatalf("%d families, %v", len(families), err)
+	}
+	for _, f := range families {
+		said.WriteString(f.String())
+	}
+	for _, of := range []string{canary, "2065550142", a.key, a.key[len("ns_1_"):]} {
+		if strings.Contains(said.String(), of) {
+			t.Errorf("%q is in\n%s", of, said.String())
+		}
+	}
+	if !strings.Contains(said.String(), "POST /v2/process-call") {
+		t.Error("routes are not measured")
+	}
+}
