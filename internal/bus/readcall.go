@@ -122,7 +122,9 @@ func (r *callReader) follow(ctx context.Context, at Span, what string) error {
 }
 
 // fetch gets facts by sequence. all is false when one of them is not there, or
-// of another call.
+// of another call, or when a fact of the call's owner is missing before the
+// newest of them: in another stream the sequences may be of other facts of the
+// same call.
 func (r *callReader) fetch(ctx context.Context, seqs []uint64) (all bool, err error) {
 	s, err := r.bus.stream(ctx, events.Stream)
 	if err != nil {
@@ -150,7 +152,18 @@ func (r *callReader) fetch(ctx context.Context, seqs []uint64) (all bool, err er
 			return false, nil
 		}
 	}
-	return true, nil
+	return !r.gap(), nil
+}
+
+// gap reports whether the owner's facts read so far leave one out.
+func (r *callReader) gap() bool {
+	numbers, newest := map[int]bool{}, 0
+	for _, e := range r.out {
+		if e.CallSeq > 0 {
+			numbers[e.CallSeq], newest = true, max(newest, e.CallSeq)
+		}
+	}
+	return len(numbers) < newest
 }
 
 // scan reads what matches under the tenant's subjects within a span.
