@@ -9,6 +9,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -101,6 +102,20 @@ func profilesSum(all []store.ProfileHash) Sum {
 		fmt.Fprintf(h, "%d:%s %s\n", len(p.User), p.User, p.SHA)
 	}
 	return Sum{len(all), hex.EncodeToString(h.Sum(nil))}
+}
+
+// Hash is the digest of a tenant's profiles as they are in use. It is the same
+// in each instance that holds the same facts.
+func Hash(ctx context.Context, s *store.Store, t events.Tenant, projection string) (Sum, error) {
+	if _, err := s.Settings(ctx, t); err != nil {
+		return Sum{}, err
+	}
+	rows, err := s.For(t)
+	if err != nil {
+		return Sum{}, err
+	}
+	snap, err := rows.Snapshot(ctx, projection)
+	return profilesSum(snap.Profiles), err
 }
 
 // packer gathers members in files beside the archive, since a tar tells how
