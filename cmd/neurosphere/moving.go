@@ -160,7 +160,7 @@ func movingProgress() func(stage string, n int) {
 	var last string
 	var told time.Time
 	return func(stage string, n int) {
-		if stage == last && time.Since(told) < time.Second {
+		if stage == last && time.Since(told) < time.Second || n == 0 && strings.HasPrefix(stage, "waiting") {
 			return
 		}
 		last, told = stage, time.Now()

@@ -140,7 +140,6 @@ func (x *export) read(ctx context.Context) (err error) {
 		return fmt.Errorf("read facts: %w", err)
 	}
 	x.man.Through = to
-	x.tell("facts", x.facts.Lines)
 	return nil
 }
 
@@ -204,7 +203,7 @@ func (x *export) quiet(ctx context.Context) error {
 		if time.Now().After(end) {
 			return nil
 		}
-		x.tell("calls and texts under way", live+len(x.pending.calls)+len(x.pending.texts))
+		x.tell("waiting for calls and texts under way", live+len(x.pending.calls)+len(x.pending.texts))
 		if err := pause(ctx, look); err != nil {
 			return err
 		}
@@ -247,12 +246,12 @@ func (x *export) moment(ctx context.Context) (r store.Resident, s store.Snapshot
 		switch {
 		case x.last != last:
 			continue
-		case (s.Applied == last || s.Applied == 0 && folded) && r.Settings.Version <= x.settings:
+		case s.Applied == last && r.Settings.Version <= x.settings:
 			return r, s, nil
 		case !folded && x.Fold != nil && time.Since(moved) > x.Patience:
 			x.tell("making rows anew", 0)
-			if err := x.Fold(ctx, x.tenant); err != nil {
-				return r, s, fmt.Errorf("make rows anew: %w", err)
+			if err := fold(ctx, x.bus, x.rows, x.tenant, x.Options); err != nil {
+				return r, s, err
 			}
 			folded = true
 			continue
@@ -263,6 +262,22 @@ func (x *export) moment(ctx context.Context) (r store.Resident, s store.Snapshot
 			return r, s, err
 		}
 	}
+}
+
+// fold makes a tenant's rows anew. That they have come so far is noted also
+// where no profiler has ever been.
+func fold(ctx context.Context, b *bus.Bus, rows *store.Tenant, t events.Tenant, o Options) error {
+	created, err := b.StreamCreated(ctx)
+	if err == nil {
+		err = rows.Project(ctx, o.Projection, created, func(*store.Projection) error { return nil })
+	}
+	if err == nil {
+		err = o.Fold(ctx, t)
+	}
+	if err != nil {
+		return fmt.Errorf("make rows: %w", err)
+	}
+	return nil
 }
 
 // rest packs what is not facts.
@@ -283,7 +298,7 @@ func (x *export) rest(ctx context.Context, r store.Resident, s store.Snapshot) e
 			return err
 		}
 	}
-	x.tell("profiles", len(s.Profiles))
+	x.tell("facts and profiles", x.facts.Lines+len(s.Profiles))
 	var table *packed
 	return x.rows.Kept(ctx, func(name string, row []byte) error {
 		member := memberTables + name + ".jsonl"

@@ -227,8 +227,8 @@ func (m *imported) run(ctx context.Context) (err error) {
 		return err
 	}
 	m.tell("making rows", m.man.Profiles.Count)
-	if err := m.Fold(ctx, m.man.Tenant); err != nil {
-		return fmt.Errorf("make rows: %w", err)
+	if err := fold(ctx, m.bus, m.rows, m.man.Tenant, m.Options); err != nil {
+		return err
 	}
 	if err := m.compareRows(ctx); err != nil {
 		return err

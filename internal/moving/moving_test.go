@@ -326,6 +326,9 @@ func TestATenantMoves(t *testing.T) {
 	if err != nil || opened != 5 {
 		t.Errorf("%d values can be opened, %v", opened, err)
 	}
+	if r, err := replay.Run(t.Context(), to.bus, to.db.Store, replay.Options{Live: projection, Tenant: moves.Tenant, Build: "test"}); err != nil || r.Different > 0 || r.Rows < 30 {
+		t.Errorf("replayed: %+v, %v", r, err)
+	}
 	again, err := moving.Import(t.Context(), to.bus, to.db.Store, to.options(file))
 	if err != nil || again.Stored != 0 || again.There != man.Facts.Count {
 		t.Errorf("again: %+v, %v", again, err)
