@@ -74,7 +74,7 @@ func (r *callReader) read(ctx context.Context, at Span) error {
 	if len(known) == 0 {
 		known = []uint64{at.First}
 	}
-	switch all, err := r.fetch(ctx, known); {
+	switch all, err := r.own(ctx, known); {
 	case err != nil:
 		return err
 	case !all: // erased, or the stream was written anew since: no sequence holds any more
@@ -121,10 +121,16 @@ func (r *callReader) follow(ctx context.Context, at Span, what string) error {
 	return r.scan(ctx, at, what)
 }
 
+// own is fetch for the sequences of the first facts of a call's owner. In
+// another stream they may be of later facts of the same call: then a number is
+// too high.
+func (r *callReader) own(ctx context.Context, seqs []uint64) (all bool, err error) {
+	all, err = r.fetch(ctx, seqs)
+	return all && !slices.ContainsFunc(r.out, func(e events.Event) bool { return e.CallSeq > len(seqs) }), err
+}
+
 // fetch gets facts by sequence. all is false when one of them is not there, or
-// of another call, or when a fact of the call's owner is missing before the
-// newest of them: in another stream the sequences may be of other facts of the
-// same call.
+// of another call.
 func (r *callReader) fetch(ctx context.Context, seqs []uint64) (all bool, err error) {
 	s, err := r.bus.stream(ctx, events.Stream)
 	if err != nil {
@@ -152,18 +158,7 @@ func (r *callReader) fetch(ctx context.Context, seqs []uint64) (all bool, err er
 			return false, nil
 		}
 	}
-	return !r.gap(), nil
-}
-
-// gap reports whether the owner's facts read so far leave one out.
-func (r *callReader) gap() bool {
-	numbers, newest := map[int]bool{}, 0
-	for _, e := range r.out {
-		if e.CallSeq > 0 {
-			numbers[e.CallSeq], newest = true, max(newest, e.CallSeq)
-		}
-	}
-	return len(numbers) < newest
+	return true, nil
 }
 
 // scan reads what matches under the tenant's subjects within a span.
