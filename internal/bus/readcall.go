@@ -121,14 +121,6 @@ func (r *callReader) follow(ctx context.Context, at Span, what string) error {
 	return r.scan(ctx, at, what)
 }
 
-// own is fetch for the sequences of the first facts of a call's owner. In
-// another stream they may be of later facts of the same call: then a number is
-// too high.
-func (r *callReader) own(ctx context.Context, seqs []uint64) (all bool, err error) {
-	all, err = r.fetch(ctx, seqs)
-	return all && !slices.ContainsFunc(r.out, func(e events.Event) bool { return e.CallSeq > len(seqs) }), err
-}
-
 // fetch gets facts by sequence. all is false when one of them is not there, or
 // of another call.
 func (r *callReader) fetch(ctx context.Context, seqs []uint64) (all bool, err error) {
@@ -198,6 +190,14 @@ func (r *callReader) add(subject string, h nats.Header, data []byte, seq uint64)
 		r.out = append(r.out, e)
 	}
 	return e.Call == r.call
+}
+
+// own is fetch for the sequences of the first facts of a call's owner. In
+// another stream they may be of later facts of the same call: then a number is
+// too high.
+func (r *callReader) own(ctx context.Context, seqs []uint64) (all bool, err error) {
+	all, err = r.fetch(ctx, seqs)
+	return all && !slices.ContainsFunc(r.out, func(e events.Event) bool { return e.CallSeq > len(seqs) }), err
 }
 
 // ofCalls reports whether a subject is of a fact that calls are made of.

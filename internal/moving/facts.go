@@ -141,7 +141,7 @@ func mayHold(t reflect.Type) bool {
 		return mayHold(t.Elem())
 	case t.Kind() == reflect.Struct:
 		for i := range t.NumField() {
-			if t.Field(i).IsExported() && mayHold(t.Field(i).Type) {
+			if f := t.Field(i); f.IsExported() && (mayHold(f.Type) || isSealed(f)) {
 				return true
 			}
 		}
@@ -165,7 +165,11 @@ func changeIn(v reflect.Value, change func(events.Sealed) (events.Sealed, bool, 
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if err := changeIn(v.Field(i), change); err != nil {
+			err := changeIn(v.Field(i), change)
+			if isSealed(v.Type().Field(i)) {
+				err = changeText(v.Field(i), change)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -174,6 +178,26 @@ func changeIn(v reflect.Value, change func(events.Sealed) (events.Sealed, bool, 
 			return changeIn(v.Elem(), change)
 		}
 	}
+	return nil
+}
+
+// isSealed tells the fields that hold a sealed value by itself.
+func isSealed(f reflect.StructField) bool {
+	return f.Name == "Sealed" && f.Type.Kind() == reflect.String
+}
+
+func changeText(v reflect.Value, change func(events.Sealed) (events.Sealed, bool, error)) error {
+	if v.String() == "" {
+		return nil
+	}
+	s, keep, err := change(events.Sealed{Value: v.String()})
+	if err != nil {
+		return err
+	}
+	if !keep {
+		s.Value = ""
+	}
+	v.SetString(s.Value)
 	return nil
 }
 
