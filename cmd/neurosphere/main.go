@@ -27,7 +27,7 @@ func commands() []command {
 		{"serve", "[-workers a,b]", "all workers in one process, or those named", serve},
 		{"demo", "[-once]", "serve with two demo businesses, and place calls to them", demo},
 		{"call", "-to +1… -from +1… -script FILE[#call_id]", "be Twilio and the caller against a running instance", call},
-		{"tenant", "create|list|show|set|api-key|suspend|resume|export-all|import-all …", "the businesses whose phones are answered", tenant},
+		{"tenant", "create|list|show|set|api-key|suspend|resume …", "the businesses whose phones are answered", tenant},
 		{"replay", "[-tenant N] [-caller +1…] [-as-of TIME] [-compare | -swap]", "make everything known about callers anew from the log", replayLog},
 		{"migrate", "", "bring the database up to date", migrate},
 		{"dead-letters", "list|redrive …", "events that could not be handled", deadLetters},

@@ -16,7 +16,6 @@ import (
 // tenant is the command of that name.
 func tenant(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	verbs := map[string]func(context.Context, *flag.FlagSet, []string) error{
-		"export-all": tenantExport, "import-all": tenantImport,
 		"create": tenantCreate, "list": tenantList, "show": tenantShow, "set": tenantSet, "api-key": tenantKey,
 		"suspend": func(ctx context.Context, fs *flag.FlagSet, args []string) error {
 			return tenantStatus(ctx, fs, args, "suspended")
@@ -24,9 +23,10 @@ func tenant(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		"resume": func(ctx context.Context, fs *flag.FlagSet, args []string) error {
 			return tenantStatus(ctx, fs, args, "active")
 		},
+		"export-all": tenantExport, "import-all": tenantImport,
 	}
 	if len(args) == 0 {
-		return wrongf("neurosphere tenant: want create, list, show, set, api-key, suspend, resume, export-all or import-all")
+		return wrongf("neurosphere tenant: want create, list, show, set, api-key, suspend or resume")
 	}
 	if args[0] == "-h" || args[0] == "--help" {
 		fs.Usage()

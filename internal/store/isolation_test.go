@@ -537,6 +537,12 @@ func TestHandlesReachTheirOwnTenantOnly(t *testing.T) {
 			return show(applied, err)
 		}, "9", "0", true},
 		"Positions": {func(ctx context.Context, r *store.Tenant) (string, error) { return show(r.Positions(ctx, "p", "r")) }, "{9 9}", "{0 0}", false},
+		"ClearRebuilt": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			if err := r.ClearRebuilt(ctx, "another"); err != nil {
+				return "", err
+			}
+			return show(r.Positions(ctx, "p", "r"))
+		}, "{9 0}", "{0 0}", true},
 		"Snapshot": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			s, err := r.Snapshot(ctx, "p")
 			return show([]any{s.Applied, len(s.Profiles), s.Rows["calls"], s.Rows["memories"]}, err)
@@ -557,12 +563,6 @@ func TestHandlesReachTheirOwnTenantOnly(t *testing.T) {
 			}
 			return claim(r.ClaimExtraction(ctx, "CA1", "k", "w", 0))
 		}, "false 7", "false 7", true},
-		"ClearRebuilt": {func(ctx context.Context, r *store.Tenant) (string, error) {
-			if err := r.ClearRebuilt(ctx, "another"); err != nil {
-				return "", err
-			}
-			return show(r.Positions(ctx, "p", "r"))
-		}, "{9 0}", "{0 0}", true},
 		"Compare": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			c, _, ok, err := r.Compare(ctx, "p", "r", "", false, func(store.Difference) {})
 			return show([]any{c.Rows >= 10, c.Different, ok}, err)
