@@ -194,10 +194,11 @@ func (r *callReader) add(subject string, h nats.Header, data []byte, seq uint64)
 
 // own is fetch for the sequences of the first facts of a call's owner. In
 // another stream they may be of later facts of the same call: then a number is
-// too high.
+// too high. Of a first one alone that cannot be told: retries turn facts around.
 func (r *callReader) own(ctx context.Context, seqs []uint64) (all bool, err error) {
 	all, err = r.fetch(ctx, seqs)
-	return all && !slices.ContainsFunc(r.out, func(e events.Event) bool { return e.CallSeq > len(seqs) }), err
+	foreign := func(e events.Event) bool { return e.CallSeq > len(seqs) }
+	return all && (len(seqs) == 1 || !slices.ContainsFunc(r.out, foreign)), err
 }
 
 // ofCalls reports whether a subject is of a fact that calls are made of.

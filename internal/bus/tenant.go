@@ -287,3 +287,28 @@ func (c *callMoved) where(f events.CallEnded) (first uint64, facts []uint64) {
 	}
 	return first, facts
 }
+
+// Withdraw takes a call.rederived, as it was read, out of the stream: nothing
+// was made of it. No other fact can be withdrawn. The bus remembers its id for
+// some minutes, and takes it for stored if it is published again by then.
+func (b *Bus) Withdraw(ctx context.Context, e events.Event) error {
+	if _, ok := e.Fact.(events.CallRederived); !ok || !e.Tenant.Valid() || e.Seq == 0 {
+		return errors.New("withdraw: only what was rederived can be")
+	}
+	m, err := b.at(ctx, e.Seq)
+	if err != nil || m == nil {
+		return err
+	}
+	if have, err := b.codec.decode(m.Subject, m.Header, m.Data); err != nil || have.ID != e.ID {
+		return errors.New("withdraw: the stream holds another fact there")
+	}
+	s, err := b.stream(ctx, events.Stream)
+	if err != nil {
+		return err
+	}
+	err = b.call(ctx, func(ctx context.Context) error { return s.SecureDeleteMsg(ctx, e.Seq) })
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return fmt.Errorf("withdraw: %w", err)
+	}
+	return nil
+}
