@@ -29,6 +29,7 @@ func commands() []command {
 		{"call", "-to +1… -from +1… -script FILE[#call_id]", "be Twilio and the caller against a running instance", call},
 		{"tenant", "create|list|show|set|api-key|suspend|resume …", "the businesses whose phones are answered", tenant},
 		{"replay", "[-tenant N] [-caller +1…] [-as-of TIME] [-compare | -swap]", "make everything known about callers anew from the log", replayLog},
+		{"rederive", "-tenant N [-call CA…] [-since TIME] [-model M] [-prompt FILE] | -run NAME -diff | -adopt | -discard", "past calls by another prompt or model: what it costs, what it changes, and adopting it", rederive},
 		{"migrate", "", "bring the database up to date", migrate},
 		{"dead-letters", "list|redrive …", "events that could not be handled", deadLetters},
 		{"apart", "[-dir DIR]", "everything as separate processes on this machine, two of each worker", apart},

@@ -36,6 +36,9 @@ func tenantExport(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if o.File == "" {
 		o.File = "tenant-" + t.String() + ".tar.gz"
 	}
+	if _, err := os.Lstat(o.File); err == nil {
+		return wrongf("neurosphere tenant export-all: %s is there already", o.File)
+	}
 	if o.Passphrase, err = readPassphrase(*passphrase); err != nil {
 		return err
 	}
@@ -70,6 +73,9 @@ func tenantImport(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	}
 	if file == "" {
 		return wrongf("neurosphere tenant import-all: which file?")
+	}
+	if _, err := os.Stat(file); err != nil {
+		return wrongf("neurosphere tenant import-all: %w", err)
 	}
 	o := moving.Options{File: file, LeaveSealed: *leave}
 	if o.Passphrase, err = readPassphrase(*passphrase); err != nil {

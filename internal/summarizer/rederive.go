@@ -374,10 +374,13 @@ func (r *Rederivation) Diff() (all []CallDiff) {
 }
 
 // changes from one summary of a call to another.
-func changes(was, is events.CallSummarized) (out []Change) {
+func changes(was, is events.CallSummarized) []Change {
+	out := []Change{}
 	for _, c := range []Change{
-		{Field: "summary", Was: was.Summary, Is: is.Summary}, {Field: "stage", Was: was.Stage, Is: is.Stage},
-		{Field: "sentiment", Was: was.Sentiment, Is: is.Sentiment}, {Field: "resolution", Was: was.Resolution, Is: is.Resolution},
+		{Field: "summary", Was: was.Summary, Is: is.Summary},
+		{Field: "stage", Was: was.Stage, Is: is.Stage},
+		{Field: "sentiment", Was: was.Sentiment, Is: is.Sentiment},
+		{Field: "resolution", Was: was.Resolution, Is: is.Resolution},
 		{Field: "topics", Was: strings.Join(was.Topics, ", "), Is: strings.Join(is.Topics, ", ")},
 	} {
 		if c.Was != c.Is {
@@ -468,4 +471,43 @@ func (r *Rederivation) Discard(ctx context.Context) (int, error) {
 		}
 	}
 	return len(ids), nil
+}
+
+// Empty reports whether the run has derived nothing.
+func (r *Rederivation) Empty() bool { return len(r.inRun()) == 0 }
+
+// Totals are what a run would change, over all its calls.
+type Totals struct {
+	Calls     int   `json:"calls"`
+	Changing  int   `json:"changing"` // calls of which something would be another
+	Added     int   `json:"findings_added"`
+	Removed   int   `json:"findings_removed"`
+	Changed   int   `json:"findings_changed"`
+	Summaries int   `json:"summaries"` // that would be others
+	Micros    int64 `json:"cost_micros"`
+}
+
+// Total adds up what a run would change.
+func Total(all []CallDiff) (t Totals) {
+	for _, d := range all {
+		t.Calls++
+		t.Micros += d.Micros
+		if len(d.Changes) > 0 {
+			t.Changing++
+		}
+		for _, c := range d.Changes {
+			switch {
+			case c.Field == "summary":
+				t.Summaries++
+			case c.Subject == "":
+			case c.Was == "":
+				t.Added++
+			case c.Is == "":
+				t.Removed++
+			default:
+				t.Changed++
+			}
+		}
+	}
+	return t
 }

@@ -105,8 +105,10 @@ func TestCallsAreDerivedOnceMore(t *testing.T) {
 
 	diffs := o.openRun("run-1").Diff()
 	changes := []Change{
-		{Field: "summary", Was: "Ann called.", Is: "Ann Lee drives a Toyota."}, {Field: "sentiment", Was: "positive", Is: "neutral"},
-		{Subject: "caller", Field: "personal.name", Is: "Ann Lee"}, {Subject: "caller", Field: "policies.auto_1.make", Is: "Toyota"},
+		{Field: "summary", Was: "Ann called.", Is: "Ann Lee drives a Toyota."},
+		{Field: "sentiment", Was: "positive", Is: "neutral"},
+		{Subject: "caller", Field: "personal.name", Is: "Ann Lee"},
+		{Subject: "caller", Field: "policies.auto_1.make", Is: "Toyota"},
 	}
 	if diff := cmp.Diff([]CallDiff{
 		{Call: "CA1", Revision: 1, State: RunOpen, Changes: changes, Model: "gpt-test", Micros: 60},
@@ -115,6 +117,9 @@ func TestCallsAreDerivedOnceMore(t *testing.T) {
 		t.Error(diff)
 	}
 
+	if diff := cmp.Diff(Totals{Calls: 2, Changing: 2, Added: 4, Summaries: 2, Micros: 120}, Total(diffs)); diff != "" {
+		t.Error(diff)
+	}
 	for i, want := range []Adopted{{Run: "run-1", Adopted: 2, Outdated: []string{}}, {Run: "run-1", Before: 2, Outdated: []string{}}} {
 		got, err := o.openRun("run-1").Adopt(t.Context())
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
