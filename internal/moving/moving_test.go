@@ -261,12 +261,29 @@ func (p *place) read(t events.Tenant, call string) (words []string) {
 	return words
 }
 
+// Those that leave the place a tenant comes from as it is share one.
+func TestMoving(t *testing.T) {
+	t.Parallel()
+	from, moves, stays := town(t)
+	for name, test := range map[string]func(t *testing.T, from *place, moves, stays events.Settings){
+		"a tenant moves":                       aTenantMoves,
+		"sealed values need a passphrase":      sealedValuesNeedAPassphrase,
+		"bad archives are refused":             badArchivesAreRefused,
+		"a tenant that has no place stays out": aTenantThatHasNoPlaceStaysOut,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			own := *from
+			own.t = t
+			test(t, &own, moves, stays)
+		})
+	}
+}
+
 // A tenant that moves is the same in the other place: its facts, its profiles,
 // its transcripts, what it has paid for and sent, what is sealed. Nothing of
 // anybody else goes along, and nobody acts on what came.
-func TestATenantMoves(t *testing.T) {
-	t.Parallel()
-	from, moves, stays := town(t)
+func aTenantMoves(t *testing.T, from *place, moves, stays events.Settings) {
 	man, file := export(t, from, moves.Tenant, nil)
 	if man.Facts.Count != 5*9+1 || man.Profiles.Count != 3 || man.Sealed.Carried != 5 || man.Tables["extractions"] != 5 || man.Tables["sms_outbox"] != 5 || man.LeftOut != 0 || man.Open != (moving.Open{}) {
 		t.Errorf("manifest %+v", man)
@@ -437,9 +454,7 @@ func TestSuspendingWaitsForWhatIsUnderWay(t *testing.T) {
 
 // Sealed values stay where they are without a passphrase, which is told; with
 // another one nothing is changed.
-func TestSealedValuesNeedAPassphrase(t *testing.T) {
-	t.Parallel()
-	from, moves, _ := town(t)
+func sealedValuesNeedAPassphrase(t *testing.T, from *place, moves, _ events.Settings) {
 	without, plain := export(t, from, moves.Tenant, func(o *moving.Options) { o.Passphrase = "" })
 	_, sealed := export(t, from, moves.Tenant, nil)
 	if without.Sealed.LeftOut != 5 || without.Sealed.Carried != 0 {
@@ -487,9 +502,7 @@ func (p *place) untouched(t events.Tenant, why string) {
 }
 
 // Whatever is wrong with an archive, it is refused whole.
-func TestBadArchivesAreRefused(t *testing.T) {
-	t.Parallel()
-	from, moves, stays := town(t)
+func badArchivesAreRefused(t *testing.T, from *place, moves, stays events.Settings) {
 	_, file := export(t, from, moves.Tenant, nil)
 	whole, err := os.ReadFile(file)
 	if err != nil {
@@ -570,9 +583,7 @@ func TestBadArchivesAreRefused(t *testing.T) {
 }
 
 // An id or number that is another's here keeps the tenant out, whole.
-func TestATenantThatHasNoPlaceStaysOut(t *testing.T) {
-	t.Parallel()
-	from, moves, _ := town(t)
+func aTenantThatHasNoPlaceStaysOut(t *testing.T, from *place, moves, _ events.Settings) {
 	_, file := export(t, from, moves.Tenant, nil)
 	taken := newPlace(t, "cd")
 	taken.tenant("One")

@@ -12,13 +12,26 @@ import (
 	"neurosphere.ai/neurosphere/internal/store"
 )
 
-// resident is a tenant as it comes from elsewhere.
-func resident(id events.Tenant, numbers ...string) store.Resident {
-	return store.Resident{
-		Settings: events.Settings{Tenant: id, Version: 4, Status: "active", Name: "Moved", Numbers: numbers},
-		Since:    created,
-		Keys:     []json.RawMessage{json.RawMessage(fmt.Sprintf(`{"hash":"digest of %d","customer_id":1,"name":"first","created_at":"2026-01-01T00:00:00Z"}`, id))},
+// resident is a tenant as it comes from elsewhere: with the key of one that is
+// here, as another's.
+func resident(t *testing.T, id events.Tenant, numbers ...string) store.Resident {
+	t.Helper()
+	here, _ := customer(t)
+	r, err := shared.Resident(t.Context(), here.Tenant)
+	if err != nil {
+		t.Fatal(err)
 	}
+	var key map[string]any
+	if err := json.Unmarshal(r.Keys[0], &key); err != nil {
+		t.Fatal(err)
+	}
+	key["hash"] = fmt.Sprint("digest of ", id)
+	if r.Keys[0], err = json.Marshal(key); err != nil {
+		t.Fatal(err)
+	}
+	r.Settings = events.Settings{Tenant: id, Version: 4, Status: "active", Name: "Moved", Numbers: numbers}
+	r.Since = created
+	return r
 }
 
 // A tenant that moves in is admitted once, waits, and has its settings when it
@@ -27,7 +40,7 @@ func TestATenantMovesIn(t *testing.T) {
 	t.Parallel()
 	const id = 660001
 	number := "+12065559901"
-	r := resident(id, number)
+	r := resident(t, id, number)
 	for range 2 {
 		if err := shared.Admit(t.Context(), r); err != nil {
 			t.Fatal(err)
@@ -67,19 +80,19 @@ func TestATenantIsKeptOut(t *testing.T) {
 	other, _ := customer(t)
 	su := admin(t)
 	before := dump(t, su, other.Tenant)
-	if err := shared.Admit(t.Context(), resident(other.Tenant, "+12065559902")); !errors.Is(err, store.ErrIDTaken) {
+	if err := shared.Admit(t.Context(), resident(t, other.Tenant, "+12065559902")); !errors.Is(err, store.ErrIDTaken) {
 		t.Errorf("id of another: %v", err)
 	}
 	if dump(t, su, other.Tenant) != before {
 		t.Error("the other has changed")
 	}
-	if err := shared.Admit(t.Context(), resident(550002, "+12065559903", other.Numbers[0])); !errors.Is(err, store.ErrNumberTaken) {
+	if err := shared.Admit(t.Context(), resident(t, 550002, "+12065559903", other.Numbers[0])); !errors.Is(err, store.ErrNumberTaken) {
 		t.Errorf("number of another: %v", err)
 	}
 	if _, err := shared.Resident(t.Context(), 550002); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("something of it is here: %v", err)
 	}
-	for name, wrong := range map[string]store.Resident{"no tenant": resident(0), "no version": {Settings: events.Settings{Tenant: 550003}}} {
+	for name, wrong := range map[string]store.Resident{"no tenant": resident(t, 0), "no version": {Settings: events.Settings{Tenant: 550003}}} {
 		if err := shared.Admit(t.Context(), wrong); err == nil {
 			t.Errorf("%s is let in", name)
 		}
