@@ -37,13 +37,13 @@ var began = time.Date(2026, 5, 6, 15, 0, 0, 0, time.UTC)
 
 // place is one instance: a bus, a database and a key.
 type place struct {
-	t     *testing.T
+	t     testing.TB
 	bus   *bus.Bus
 	db    *testenv.Database
 	vault *vault.Vault
 }
 
-func newPlace(t *testing.T, key string) *place {
+func newPlace(t testing.TB, key string) *place {
 	t.Helper()
 	v, err := vault.New(strings.Repeat(key, 32))
 	if err != nil {
@@ -129,12 +129,7 @@ func (p *place) call(t events.Tenant, id, from, word string, other func(i int)) 
 		From: from, To: "+12065559990", StartedAt: began, EndedAt: began.Add(time.Minute), Seconds: 60, Reason: events.EndCaller, Turns: 1,
 		FirstSeq: seqs[0], Facts: seqs, Answered: true,
 	})
-	state(0, events.CallSummarized{
-		Caller: from, StartedAt: began, EndedAt: began.Add(time.Minute), Seconds: 60, Reason: events.EndCaller, Summary: word + " called.",
-		Topics: []string{}, Sentiment: "positive", Resolution: "resolved", Rejected: []events.Reject{}, Messages: []events.Message{}, Style: []events.Measure{{Metric: "warmth", Micros: 7}},
-		Findings: []events.Finding{{Turn: 1, Evidence: "My name is " + word, Subject: "caller", Field: "personal.name", Value: word, Confidence: "stated"}},
-		Template: "insurance_v1", Producer: events.Producer{Model: "m"},
-	})
+	state(0, summary(from, word))
 	msg := events.MessageID(t, id, events.PurposeSummary, "+12065559991", "")
 	state(0, events.SMSRequested{Message: msg, To: "+12065559991", Body: word, Purpose: events.PurposeSummary})
 	state(0, events.SMSSent{Message: msg, To: "+12065559991", From: "+12065559990", SID: "SM" + id, Purpose: events.PurposeSummary})
@@ -143,6 +138,16 @@ func (p *place) call(t events.Tenant, id, from, word string, other func(i int)) 
 	_, err2 := r.ClaimExtraction(p.t.Context(), id, "key", "w", time.Hour)
 	if err := errors.Join(err1, err2, r.SaveExtraction(p.t.Context(), id, "key", []byte(`{"raw":"`+word+`"}`)), r.TextSent(p.t.Context(), msg, "SM"+id)); err != nil {
 		p.t.Fatal(err)
+	}
+}
+
+// summary is of a call in which somebody told a name.
+func summary(from, name string) events.CallSummarized {
+	return events.CallSummarized{
+		Caller: from, StartedAt: began, EndedAt: began.Add(time.Minute), Seconds: 60, Reason: events.EndCaller, Summary: name + " called.",
+		Topics: []string{}, Sentiment: "positive", Resolution: "resolved", Rejected: []events.Reject{}, Messages: []events.Message{}, Style: []events.Measure{{Metric: "warmth", Micros: 7}},
+		Findings: []events.Finding{{Turn: 1, Evidence: "My name is " + name, Subject: "caller", Field: "personal.name", Value: name, Confidence: "stated"}},
+		Template: "insurance_v1", Producer: events.Producer{Model: "m"},
 	}
 }
 
@@ -575,8 +580,11 @@ func badArchivesAreRefused(t *testing.T, from *place, moves, stays events.Settin
 		} else if strings.Contains(err.Error(), "Ann") || strings.Contains(err.Error(), "+1206") {
 			t.Errorf("%s: %v tells of a caller", name, err)
 		}
-		to.untouched(moves.Tenant, name)
+		if _, err := to.db.Store.Resident(t.Context(), moves.Tenant); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: there is a tenant: %v", name, err)
+		}
 	}
+	to.untouched(moves.Tenant, "after all of them")
 	if _, err := moving.Import(t.Context(), to.bus, to.db.Store, to.options(file)); err != nil {
 		t.Errorf("the archive as it was: %v", err)
 	}
