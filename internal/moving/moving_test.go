@@ -275,6 +275,7 @@ func TestMoving(t *testing.T) {
 		"sealed values need a passphrase":      sealedValuesNeedAPassphrase,
 		"bad archives are refused":             badArchivesAreRefused,
 		"a tenant that has no place stays out": aTenantThatHasNoPlaceStaysOut,
+		"what arrives otherwise is noticed":    whatArrivesOtherwiseIsNoticed,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -431,12 +432,11 @@ func TestSuspendingWaitsForWhatIsUnderWay(t *testing.T) {
 	o := from.options(filepath.Join(t.TempDir(), "a"))
 	o.Suspend = true
 	done := make(chan moving.Manifest, 1)
-	looked := make(chan struct{}, 1)
+	looks, looked := 0, make(chan struct{})
 	o.Progress = func(stage string, n int) {
 		if strings.Contains(stage, "under way") && n > 0 {
-			select {
-			case looked <- struct{}{}:
-			default:
+			if looks++; looks == 12 { // more than it would look at a tenant that is quiet
+				close(looked)
 			}
 		}
 	}
@@ -558,6 +558,10 @@ func badArchivesAreRefused(t *testing.T, from *place, moves, stays events.Settin
 		"another version":         with("manifest.json", `"version": 1`, `"version": 2`),
 		"another format":          with("manifest.json", "neurosphere tenant", "something else"),
 		"a word changed":          with("facts.jsonl", "Thank you", "Thank him"),
+		"a row changed":           with("tables/extractions.jsonl", "Ann0", "Bob0"),
+		"another count of facts":  with("manifest.json", `"count": 46`, `"count": 47`),
+		"more rows than there":    with("manifest.json", `"extractions": 5`, `"extractions": 6`),
+		"other profiles":          with("manifest.json", `"count": 3`, `"count": 4`),
 		"a profile changed":       with("profiles.jsonl", `"sha256":"`, `"sha256":"0`),
 		"another tenant":          with("manifest.json", `"customer_id": `+tenant, `"customer_id": 99`),
 		"a row of another":        with("tables/extractions.jsonl", `"customer_id": `+tenant, `"customer_id": `+stays.Tenant.String()),
@@ -615,4 +619,28 @@ func aTenantThatHasNoPlaceStaysOut(t *testing.T, from *place, moves, _ events.Se
 		t.Errorf("number of another: %v", err)
 	}
 	number.untouched(moves.Tenant, "number of another")
+}
+
+// What is not in the other place as it was keeps the tenant suspended there.
+func whatArrivesOtherwiseIsNoticed(t *testing.T, from *place, moves, _ events.Settings) {
+	_, file := export(t, from, moves.Tenant, nil)
+	to := newPlace(t, "cd")
+	o := to.options(file)
+	o.Fold = func(context.Context, events.Tenant) error { return nil }
+	_, err := moving.Import(t.Context(), to.bus, to.db.Store, o)
+	if err == nil || !strings.Contains(err.Error(), "of 3 profiles 3 are not") {
+		t.Errorf("without rows: %v", err)
+	}
+	other := newPlace(t, "cd")
+	e := events.New(moves.Tenant, fmt.Sprintf("CA%032d", 0), began, events.CallAnswered{Session: "s", Greeting: "Another greeting."})
+	other.publish(e)
+	_, err = moving.Import(t.Context(), other.bus, other.db.Store, other.options(file))
+	if err == nil || !strings.Contains(err.Error(), "not as the archive has them") {
+		t.Errorf("with another word: %v", err)
+	}
+	for _, p := range []*place{to, other} {
+		if s, err := p.db.Store.Settings(t.Context(), moves.Tenant); err != nil || s.Status != "suspended" {
+			t.Errorf("the tenant is %s, %v", s.Status, err)
+		}
+	}
 }
