@@ -52,7 +52,7 @@ var allowed = map[string]string{
 	// What operators do to whole callers and tenants.
 	"internal/privacy": "events internal/bus internal/profile internal/readmodel internal/settings internal/store internal/vault",
 	"internal/legacy":  "events internal/bus internal/mask internal/settings internal/store",
-	"internal/moving":  "events internal/bus internal/settings internal/store internal/vault",
+	"internal/moving":  "events internal/bus internal/readmodel internal/settings internal/store internal/vault", // readmodel: which facts lead to rows
 
 	"cmd/ingress":      "internal/app internal/ingress",
 	"cmd/conversation": "internal/app internal/conversation",

@@ -30,6 +30,7 @@ func commands() []command {
 		{"tenant", "create|list|show|set|api-key|api-keys|revoke-key|suspend|resume …", "the businesses whose phones are answered", tenant},
 		{"platform-key", "create|list|revoke …", "keys that open every tenant of the API", platformKey},
 		{"replay", "[-tenant N] [-caller +1…] [-as-of TIME] [-compare | -swap]", "make everything known about callers anew from the log", replayLog},
+		{"rederive", "-tenant N [-call CA…] [-since TIME] [-model M] [-prompt FILE] | -run NAME -diff | -adopt | -discard", "past calls by another prompt or model: what it costs, what it changes, and adopting it", rederive},
 		{"migrate", "", "bring the database up to date", migrate},
 		{"dead-letters", "list|redrive …", "events that could not be handled", deadLetters},
 		{"apart", "[-dir DIR]", "everything as separate processes on this machine, two of each worker", apart},

@@ -33,6 +33,7 @@ func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	compare := fs.Bool("compare", false, "show where rows differ, and change nothing (the default); ends with 1 when some do")
 	swap := fs.Bool("swap", false, "show where rows differ, and put the rebuilt ones in their place")
 	asJSON := fs.Bool("json", false, "print differences and the report as JSON lines")
+	hash := fs.Bool("hash", false, "print a digest of the profiles in use, the same wherever the same facts are, and do nothing else")
 	if err := parse(fs, args); err != nil {
 		return err
 	}
@@ -45,6 +46,9 @@ func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		return wrongf("neurosphere replay: -caller needs the -tenant it is a caller of")
 	case *swap && *asOf != "":
 		return wrongf("neurosphere replay: rows -as-of another time cannot take the place of those in use")
+	}
+	if *hash {
+		return printHashes(ctx, o.Tenant)
 	}
 	if *caller != "" {
 		if o.Caller, err = settings.Number(*caller); err != nil {

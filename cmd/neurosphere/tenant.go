@@ -24,6 +24,7 @@ func tenant(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		"resume": func(ctx context.Context, fs *flag.FlagSet, args []string) error {
 			return tenantStatus(ctx, fs, args, "active")
 		},
+		"export-all": tenantExport, "import-all": tenantImport,
 	}
 	if len(args) == 0 {
 		return wrongf("neurosphere tenant: want create, list, show, set, api-key, api-keys, revoke-key, suspend or resume")

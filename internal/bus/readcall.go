@@ -74,7 +74,7 @@ func (r *callReader) read(ctx context.Context, at Span) error {
 	if len(known) == 0 {
 		known = []uint64{at.First}
 	}
-	switch all, err := r.fetch(ctx, known); {
+	switch all, err := r.own(ctx, known); {
 	case err != nil:
 		return err
 	case !all: // erased, or the stream was written anew since: no sequence holds any more
@@ -190,6 +190,15 @@ func (r *callReader) add(subject string, h nats.Header, data []byte, seq uint64)
 		r.out = append(r.out, e)
 	}
 	return e.Call == r.call
+}
+
+// own is fetch for the sequences of the first facts of a call's owner. In
+// another stream they may be of later facts of the same call: then a number is
+// too high. Of a first one alone that cannot be told: retries turn facts around.
+func (r *callReader) own(ctx context.Context, seqs []uint64) (all bool, err error) {
+	all, err = r.fetch(ctx, seqs)
+	foreign := func(e events.Event) bool { return e.CallSeq > len(seqs) }
+	return all && (len(seqs) == 1 || !slices.ContainsFunc(r.out, foreign)), err
 }
 
 // ofCalls reports whether a subject is of a fact that calls are made of.

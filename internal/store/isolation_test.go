@@ -584,6 +584,26 @@ func handles(t *testing.T) map[string]outcome {
 			}
 			return show(r.Positions(ctx, "p", "r"))
 		}, "{9 0}", "{0 0}", true},
+		"Snapshot": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			s, err := r.Snapshot(ctx, "p")
+			return show([]any{s.Applied, len(s.Profiles), s.Rows["calls"], s.Rows["memories"]}, err)
+		}, "[9 1 1 1]", "[0 0 0 0]", false},
+		"Kept": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			n := map[string]int{}
+			err := r.Kept(ctx, func(table string, _ []byte) error { n[table]++; return nil })
+			return show(n, err)
+		}, "map[extractions:1 sms_outbox:1]", "map[]", false},
+		"KeptTables": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			names, err := r.KeptTables(ctx)
+			return show(slices.Contains(names, "extractions") && slices.Contains(names, "sms_outbox") && !slices.Contains(names, "calls"), err)
+		}, "true", "true", false},
+		"Restore": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			row := `{"customer_id":1,"call_id":"CA1","key":"k","claimed_by":"w","lease_until":"2026-01-01T00:00:00Z","attempts":7,"result":{}}`
+			if err := r.Restore(ctx, "extractions", [][]byte{[]byte(row)}, true); err != nil {
+				return "", err
+			}
+			return claim(r.ClaimExtraction(ctx, "CA1", "k", "w", 0))
+		}, "false 7", "false 7", true},
 		"Compare": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			c, _, ok, err := r.Compare(ctx, "p", "r", "", false, func(store.Difference) {})
 			return show([]any{c.Rows >= 10, c.Different, ok}, err)
@@ -706,6 +726,17 @@ func platform() map[string]func(context.Context, events.Tenant) error {
 			return err
 		},
 		"MarkPublished": func(ctx context.Context, id events.Tenant) error { return shared.MarkPublished(ctx, id, 1) },
+		"Resident": func(ctx context.Context, id events.Tenant) error {
+			r, err := shared.Resident(ctx, id)
+			if err == nil && (r.Settings.Tenant != id || len(r.Keys) != 1) {
+				err = fmt.Errorf("%d keys of %s", len(r.Keys), r.Settings.Tenant)
+			}
+			return err
+		},
+		"Settle": func(ctx context.Context, id events.Tenant) error {
+			_, err := shared.Settle(ctx, events.Settings{Tenant: id, Version: 9, Status: "active"})
+			return err
+		},
 		"NewAPIKey": func(ctx context.Context, id events.Tenant) error {
 			_, key, err := shared.NewAPIKey(ctx, id, store.KeyOptions{Name: "second"})
 			if err == nil && !strings.HasPrefix(key, "ns_"+id.String()+"_") {
@@ -748,7 +779,7 @@ func TestPlatformActsOnTheTenantNamed(t *testing.T) {
 			if err := do(t.Context(), b.Tenant); err != nil {
 				t.Error(err)
 			}
-			if changed := dump(t, su, b.Tenant) != own; changed == slices.Contains([]string{"Settings", "APIKeys"}, name) {
+			if changed := dump(t, su, b.Tenant) != own; changed == slices.Contains([]string{"Settings", "APIKeys", "Resident"}, name) {
 				t.Errorf("changed: %v", changed)
 			}
 			if err := do(t.Context(), 880001); !errors.Is(err, store.ErrNotFound) {

@@ -62,6 +62,7 @@ func newWorker(p *app.Platform, dir *settings.Directory, ask model) *worker {
 		},
 		claims: func(t events.Tenant) (claims, error) { return p.Store.For(t) },
 		name:   uuid.NewString(),
+		prompt: instructions,
 	}
 }
 
@@ -83,6 +84,9 @@ type worker struct {
 	facts    func(ctx context.Context, e events.Event, f events.CallEnded, last uint64) ([]events.Event, error)
 	claims   func(t events.Tenant) (claims, error)
 	name     string
+	prompt   string
+	by       string // the model, where it was chosen; another one is another question
+	past     bool   // a call that was told of before: when the model fails, nothing takes its place
 }
 
 func (w *worker) watch(ctx context.Context, f func(context.Context) error) {
@@ -217,11 +221,11 @@ func (w *worker) derive(ctx context.Context, e events.Event, s events.Settings, 
 	if err != nil {
 		return bus.Permanent(err)
 	}
-	p := events.Producer{PromptSHA: sha(instructions), SchemaSHA: sha(string(schema)), InputSHA: sha(user)}
+	p := events.Producer{PromptSHA: sha(w.prompt), SchemaSHA: sha(string(schema)), InputSHA: sha(user)}
 	got, err := w.once(ctx, e, p, user, schema)
 	if err != nil {
 		var failed *openai.Error
-		if !errors.As(err, &failed) || failed.Retryable() && e.Delivery < modelTries {
+		if w.past || !errors.As(err, &failed) || failed.Retryable() && e.Delivery < modelTries {
 			return fmt.Errorf("derive from call %s: %w", e.Call, err)
 		}
 		// The tenant is told all the same; it can be derived again later.
@@ -241,7 +245,7 @@ func (w *worker) once(ctx context.Context, e events.Event, p events.Producer, us
 	if err != nil {
 		return d, bus.Permanent(err)
 	}
-	key := sha(p.PromptSHA + p.SchemaSHA)
+	key := sha(p.PromptSHA + p.SchemaSHA + w.by)
 	claim, err := t.ClaimExtraction(ctx, e.Call, key, w.name, lease)
 	switch {
 	case err != nil:
@@ -252,7 +256,7 @@ func (w *worker) once(ctx context.Context, e events.Event, p events.Producer, us
 		return d, errors.New("another worker is at it")
 	}
 	stop := w.keep(ctx, t, e.Call, key)
-	r, err := w.model(ctx, instructions, user, schemaName, schema)
+	r, err := w.model(ctx, w.prompt, user, schemaName, schema)
 	stop()
 	if err != nil {
 		return d, errors.Join(err, t.ReleaseExtraction(context.WithoutCancel(ctx), e.Call, key, w.name))

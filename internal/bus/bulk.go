@@ -1,0 +1,136 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"neurosphere.ai/neurosphere/events"
+)
+
+const (
+	bulkWindow = 512              // facts in flight at a time; the client stalls beyond 4000
+	bulkWait   = 10 * time.Second // for one acknowledgement
+)
+
+// PublishAll stores many facts, in their order, without waiting for each: it
+// returns when all are stored. progress, which may be nil, is told how many are
+// from time to time. An error of the sequence, or a fact that is refused, ends
+// it; facts that came before are stored by then, and publishing them again
+// changes nothing for as long as the bus remembers them.
+func (b *Bus) PublishAll(ctx context.Context, all iter.Seq2[events.Event, error], progress func(n int)) error {
+	p, n := &bulk{bus: b}, 0
+	for e, err := range all {
+		if err != nil {
+			return errors.Join(err, p.settle(ctx, 0))
+		}
+		m, err := b.codec.encode(e)
+		if err != nil {
+			return errors.Join(fmt.Errorf("publish: %w", err), p.settle(ctx, 0))
+		}
+		err = p.add(ctx, m, func(uint64) {
+			if n++; progress != nil && n%bulkWindow == 0 {
+				progress(n)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("publish %s: %w", e.Fact.Name(), err)
+		}
+	}
+	if err := p.settle(ctx, 0); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	if progress != nil {
+		progress(n)
+	}
+	return nil
+}
+
+// bulk publishes messages with many in flight. One that fails is sent again
+// before anything new, and so are those after it: what a lost connection took
+// with it keeps its order.
+type bulk struct {
+	bus    *Bus
+	flying []*flight // oldest first
+}
+
+type flight struct {
+	msg    *nats.Msg
+	ack    jetstream.PubAckFuture
+	stored func(seq uint64)
+	err    error // it could not be sent
+}
+
+// add sends m once there is room; stored is called, in order, when the stream
+// has it.
+func (p *bulk) add(ctx context.Context, m *nats.Msg, stored func(seq uint64)) error {
+	if err := p.settle(ctx, bulkWindow-1); err != nil {
+		return err
+	}
+	f := &flight{msg: m, stored: stored}
+	p.send(f)
+	p.flying = append(p.flying, f)
+	return nil
+}
+
+func (p *bulk) send(f *flight) {
+	m := &nats.Msg{Subject: f.msg.Subject, Header: f.msg.Header, Data: f.msg.Data} // the client keeps its own marks in it
+	f.ack, f.err = p.bus.js.PublishMsgAsync(m, jetstream.WithRetryAttempts(0))
+}
+
+// settle waits until at most n are in flight.
+func (p *bulk) settle(ctx context.Context, n int) error {
+	for try := 0; len(p.flying) > n; {
+		f := p.flying[0]
+		seq, err := p.wait(ctx, f)
+		if err == nil {
+			p.flying, try = p.flying[1:], 0
+			f.stored(seq)
+			continue
+		}
+		var api *jetstream.APIError
+		if try++; ctx.Err() != nil || try > publishTries || errors.As(err, &api) && api.Code < 500 {
+			return errors.Join(err, ctx.Err())
+		}
+		p.drain(ctx)
+		p.bus.pause(ctx, jitter(doubled(50*time.Millisecond, 2*time.Second, try)))
+		for _, again := range p.flying {
+			p.send(again) // one the stream has keeps its place there
+		}
+	}
+	return nil
+}
+
+// drain waits for all that is in flight, so that nothing arrives behind what is
+// sent again.
+func (p *bulk) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, bulkWait)
+	defer cancel()
+	for _, f := range p.flying[1:] {
+		_, _ = p.wait(ctx, f)
+	}
+}
+
+func (p *bulk) wait(ctx context.Context, f *flight) (uint64, error) {
+	if f.err != nil {
+		return 0, away(f.err)
+	}
+	limit := time.NewTimer(bulkWait)
+	defer limit.Stop()
+	select {
+	case ack := <-f.ack.Ok():
+		return ack.Sequence, nil
+	case err := <-f.ack.Err():
+		f.err = err
+		return 0, away(err)
+	case <-limit.C:
+		return 0, ErrAway
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
