@@ -38,8 +38,6 @@ create table personality_averages (
   avg_formality float, avg_directness float, avg_detail_orientation float, avg_patience float, avg_technical_comfort float,
   recent_frustration float, recent_satisfaction float, recent_urgency float,
   satisfaction_trend varchar(20), frustration_trend varchar(20));
-create index on memories (user_id); create index on call_summaries (user_id); create index on caller_profiles (user_id);
-create index on personality_metrics (user_id); create index on personality_averages (user_id);
 -- Made up, the same every time.
 create function pg_temp.h(what text, i bigint) returns bigint language sql immutable as $$ select ('x' || substr(md5(what || i), 1, 12))::bit(48)::bigint $$;
 create function pg_temp.id(what text, i bigint) returns uuid language sql immutable as $$ select md5(what || i)::uuid $$;
@@ -96,7 +94,7 @@ func (o old) load(t testing.TB, dsn string) {
 			t.Fatalf("%v in %.80s", err, sql)
 		}
 	}
-	if _, err := c.Exec(t.Context(), `analyze`); err != nil {
+	if _, err := c.Exec(t.Context(), `create index on memories (user_id); create index on call_summaries (user_id); create index on caller_profiles (user_id); create index on personality_metrics (user_id); create index on personality_averages (user_id); analyze`); err != nil {
 		t.Fatal(err)
 	}
 }

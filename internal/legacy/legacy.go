@@ -39,6 +39,9 @@ var (
 
 func traits() []string { return slices.Concat(averaged, recent) }
 
+// progressEvery is how often long work says how far it is.
+const progressEvery = 2 * time.Second
+
 // ErrNotOld means that the database does not hold the old service's tables.
 var ErrNotOld = errors.New("not a database of the old service")
 

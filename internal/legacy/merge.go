@@ -5,13 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// mergeSlice is how many callers or calls are merged in one transaction: what
-// writes to them meanwhile waits that long.
-const mergeSlice = 50
+// How many callers or calls are merged in one transaction: what writes to them
+// meanwhile waits that long. There are fewer where that takes long, and more
+// where it does not.
+const (
+	sliceFirst = 5
+	sliceMost  = 100
+	sliceTakes = 8 * time.Millisecond
+)
 
 // merger is how rows of one table become one per thing.
 type merger struct {
@@ -79,9 +85,11 @@ func (m *migration) mergeAll(ctx context.Context, g merger, out *Merged) error {
 	if err != nil {
 		return err
 	}
-	for n := 0; n < len(all); n += mergeSlice {
-		things := all[n:min(n+mergeSlice, len(all))]
+	slice := sliceFirst
+	for n, said := 0, time.Now(); n < len(all); {
+		things := all[n:min(n+slice, len(all))]
 		var lost int
+		began := time.Now()
 		err := m.short(ctx, func(tx pgx.Tx) (err error) {
 			lost, err = mergeSome(ctx, tx, g, things)
 			return err
@@ -91,8 +99,15 @@ func (m *migration) mergeAll(ctx context.Context, g merger, out *Merged) error {
 		}
 		out.Things += len(things)
 		out.Losers += lost
-		if (n/mergeSlice)%100 == 99 {
-			m.Progress(g.table, fmt.Sprintf("merged %d of %d", n+len(things), len(all)))
+		n += len(things)
+		if took := time.Since(began); took > sliceTakes {
+			slice = max(slice/2, 1)
+		} else if took < sliceTakes/2 {
+			slice = min(slice+5, sliceMost)
+		}
+		if time.Since(said) > progressEvery {
+			said = time.Now()
+			m.Progress(g.table, fmt.Sprintf("merged %d of %d", n, len(all)))
 		}
 	}
 	return nil
@@ -176,7 +191,7 @@ func losing(table, by, newest, kept string) string {
 			WHERE customer_id = 1 AND ` + by + ` = ANY ($1) WINDOW w AS (PARTITION BY ` + by + ` ORDER BY ` + newest + `)),
 		log AS (INSERT INTO ` + table + `_merge_log (customer_id, kept, lost)
 			SELECT 1, k.` + kept + `, to_jsonb(r) - 'at' - 'n' FROM ranked r JOIN ranked k ON k.` + by + ` = r.` + by + ` AND k.n = 1 WHERE r.n > 1),
-		gone AS (DELETE FROM ` + table + ` t USING ranked r WHERE t.ctid = r.at AND r.n > 1 RETURNING 1)`
+		gone AS (DELETE FROM ` + table + ` t USING ranked r WHERE t.customer_id = 1 AND t.` + by + ` = ANY ($1) AND t.ctid = r.at AND r.n > 1 RETURNING 1)`
 }
 
 func duplicates(table, by string) string {
@@ -211,7 +226,7 @@ func mergeProfiles() merger {
 				FROM ranked r GROUP BY user_id),
 			kept AS (UPDATE caller_profiles t SET total_calls = m.total_calls, first_call_date = m.first, last_call_date = m.last,
 				created_at = m.created_at, preferences = m.preferences, context = m.context, preferred_name = coalesce(m.preferred_name, t.preferred_name)
-				FROM ranked r JOIN merged m USING (user_id) WHERE t.ctid = r.at AND r.n = 1)
+				FROM ranked r JOIN merged m USING (user_id) WHERE t.customer_id = 1 AND t.user_id = ANY ($1) AND t.ctid = r.at AND r.n = 1)
 			SELECT count(*) FROM gone`,
 		sums: `SELECT row(coalesce(sum(total_calls), 0), count(DISTINCT user_id), min(first_call_date), max(last_call_date))::text
 			FROM caller_profiles WHERE customer_id = 1 AND user_id = ANY ($1)`,
@@ -233,7 +248,7 @@ func mergeAverages() merger {
 				FROM ranked GROUP BY user_id),
 			kept AS (UPDATE personality_averages t SET call_count = m.n, last_updated = m.last, ` +
 			forEach(averaged, `avg_$T = CASE WHEN d.n >= coalesce(m.n, 0) THEN coalesce(d.$T, m.$T) ELSE coalesce(m.$T, t.avg_$T) END`) + `
-				FROM ranked r JOIN merged m USING (user_id) LEFT JOIN measured d USING (user_id) WHERE t.ctid = r.at AND r.n = 1)
+				FROM ranked r JOIN merged m USING (user_id) LEFT JOIN measured d USING (user_id) WHERE t.customer_id = 1 AND t.user_id = ANY ($1) AND t.ctid = r.at AND r.n = 1)
 			SELECT count(*) FROM gone`,
 		sums: `SELECT row(coalesce(sum(call_count), 0), count(DISTINCT user_id), max(last_updated))::text
 			FROM personality_averages WHERE customer_id = 1 AND user_id = ANY ($1)`,

@@ -286,6 +286,9 @@ func (m *migration) columns(ctx context.Context) (err error) {
 		if err := m.step(ctx, name, "add customer_id", m.ddl(`ALTER TABLE `+name+` ADD COLUMN customer_id int NOT NULL DEFAULT 1`)); err != nil {
 			return err
 		}
+		if err := m.long(ctx, `ANALYZE `+name+` (customer_id, user_id)`); err != nil { // or plans would take it for a rare one
+			return err
+		}
 	}
 	m.tables, err = inspect(ctx, m.conn)
 	return err

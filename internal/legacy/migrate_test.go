@@ -416,4 +416,3 @@ func BenchmarkMigrateLegacy(b *testing.B) {
 		b.Logf("%v: worst %v at %q, tries %d, merged %+v\nbefore %+v\nafter  %+v", r.Took.Round(time.Millisecond), w.worst, w.at, r.Tries, r.Merged, r.Before, r.After)
 	}
 }
-
