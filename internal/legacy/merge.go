@@ -247,7 +247,7 @@ func mergeAverages() merger {
 			forEach(averaged, `sum(avg_$T * call_count) / nullif(sum(call_count) FILTER (WHERE avg_$T IS NOT NULL), 0) AS $T`) + `
 				FROM ranked GROUP BY user_id),
 			kept AS (UPDATE personality_averages t SET call_count = m.n, last_updated = m.last, ` +
-			forEach(averaged, `avg_$T = CASE WHEN d.n >= coalesce(m.n, 0) THEN coalesce(d.$T, m.$T) ELSE coalesce(m.$T, t.avg_$T) END`) + `
+			forEach(averaged, `avg_$T = coalesce(CASE WHEN d.n >= coalesce(m.n, 0) THEN d.$T END, m.$T, t.avg_$T)`) + `
 				FROM ranked r JOIN merged m USING (user_id) LEFT JOIN measured d USING (user_id) WHERE t.customer_id = 1 AND t.user_id = ANY ($1) AND t.ctid = r.at AND r.n = 1)
 			SELECT count(*) FROM gone`,
 		sums: `SELECT row(coalesce(sum(call_count), 0), count(DISTINCT user_id), max(last_updated))::text
