@@ -16,9 +16,16 @@ type CallReceived struct {
 	Via           string `json:"via,omitempty"`          // see the Via… constants
 }
 
-// Identified reports whether a caller can be known again: by a phone number.
-// Others share what takes the place of one, and nothing is kept under that.
-func Identified(caller string) bool { return strings.HasPrefix(caller, "+") }
+// Identified reports whether a caller can be known again: by a phone number, or
+// by the name another system had for someone without one. Others share what
+// takes the place of a number, and nothing is kept under that.
+func Identified(caller string) bool {
+	return strings.HasPrefix(caller, "+") || strings.HasPrefix(caller, Legacy)
+}
+
+// Legacy begins what stands for a caller whom the old service knew by something
+// else than a number.
+const Legacy = "legacy:"
 
 // CallAnswered: the call's first socket is open and the greeting is being
 // spoken. Published once per call by ingress; reconnecting does not repeat it.

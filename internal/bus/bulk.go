@@ -24,26 +24,26 @@ const (
 // it; facts that came before are stored by then, and publishing them again
 // changes nothing for as long as the bus remembers them.
 func (b *Bus) PublishAll(ctx context.Context, all iter.Seq2[events.Event, error], progress func(n int)) error {
-	p, n := &bulk{bus: b}, 0
+	p, n := b.Bulk(), 0
+	stored := func(uint64) {
+		if n++; progress != nil && n%bulkWindow == 0 {
+			progress(n)
+		}
+	}
 	for e, err := range all {
 		if err != nil {
-			return errors.Join(err, p.settle(ctx, 0))
+			return errors.Join(err, p.Flush(ctx))
 		}
 		m, err := b.codec.encode(e)
 		if err != nil {
-			return errors.Join(fmt.Errorf("publish: %w", err), p.settle(ctx, 0))
+			return errors.Join(fmt.Errorf("publish: %w", err), p.Flush(ctx))
 		}
-		err = p.add(ctx, m, func(uint64) {
-			if n++; progress != nil && n%bulkWindow == 0 {
-				progress(n)
-			}
-		})
-		if err != nil {
+		if err := p.add(ctx, m, stored); err != nil {
 			return fmt.Errorf("publish %s: %w", e.Fact.Name(), err)
 		}
 	}
-	if err := p.settle(ctx, 0); err != nil {
-		return fmt.Errorf("publish: %w", err)
+	if err := p.Flush(ctx); err != nil {
+		return err
 	}
 	if progress != nil {
 		progress(n)
@@ -51,10 +51,13 @@ func (b *Bus) PublishAll(ctx context.Context, all iter.Seq2[events.Event, error]
 	return nil
 }
 
-// bulk publishes messages with many in flight. One that fails is sent again
-// before anything new, and so are those after it: what a lost connection took
-// with it keeps its order.
-type bulk struct {
+// Bulk is a new one, empty. Nothing is certain to be stored before Flush says so.
+func (b *Bus) Bulk() *Bulk { return &Bulk{bus: b} }
+
+// Bulk publishes facts with many in flight. One that fails is sent again before
+// anything new, and so are those after it: what a lost connection took with it
+// keeps its order. It is for one goroutine.
+type Bulk struct {
 	bus    *Bus
 	flying []*flight // oldest first
 }
@@ -66,9 +69,30 @@ type flight struct {
 	err    error // it could not be sent
 }
 
+// Put sends e on its way, when there is room for it. The error may be that of a
+// fact put before. Like Publish it refuses what does not fit its schema.
+func (p *Bulk) Put(ctx context.Context, e events.Event) error {
+	m, err := p.bus.codec.encode(e)
+	if err == nil {
+		err = p.add(ctx, m, func(uint64) {})
+	}
+	if err != nil {
+		return fmt.Errorf("publish %s: %w", e.Fact.Name(), err)
+	}
+	return nil
+}
+
+// Flush waits until everything put is stored.
+func (p *Bulk) Flush(ctx context.Context) error {
+	if err := p.settle(ctx, 0); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
+}
+
 // add sends m once there is room; stored is called, in order, when the stream
 // has it.
-func (p *bulk) add(ctx context.Context, m *nats.Msg, stored func(seq uint64)) error {
+func (p *Bulk) add(ctx context.Context, m *nats.Msg, stored func(seq uint64)) error {
 	if err := p.settle(ctx, bulkWindow-1); err != nil {
 		return err
 	}
@@ -78,13 +102,13 @@ func (p *bulk) add(ctx context.Context, m *nats.Msg, stored func(seq uint64)) er
 	return nil
 }
 
-func (p *bulk) send(f *flight) {
+func (p *Bulk) send(f *flight) {
 	m := &nats.Msg{Subject: f.msg.Subject, Header: f.msg.Header, Data: f.msg.Data} // the client keeps its own marks in it
 	f.ack, f.err = p.bus.js.PublishMsgAsync(m, jetstream.WithRetryAttempts(0))
 }
 
 // settle waits until at most n are in flight.
-func (p *bulk) settle(ctx context.Context, n int) error {
+func (p *Bulk) settle(ctx context.Context, n int) error {
 	for try := 0; len(p.flying) > n; {
 		f := p.flying[0]
 		seq, err := p.wait(ctx, f)
@@ -108,7 +132,7 @@ func (p *bulk) settle(ctx context.Context, n int) error {
 
 // drain waits for all that is in flight, so that nothing arrives behind what is
 // sent again.
-func (p *bulk) drain(ctx context.Context) {
+func (p *Bulk) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, bulkWait)
 	defer cancel()
 	for _, f := range p.flying[1:] {
@@ -116,7 +140,7 @@ func (p *bulk) drain(ctx context.Context) {
 	}
 }
 
-func (p *bulk) wait(ctx context.Context, f *flight) (uint64, error) {
+func (p *Bulk) wait(ctx context.Context, f *flight) (uint64, error) {
 	if f.err != nil {
 		return 0, away(f.err)
 	}

@@ -163,7 +163,7 @@ type Arrived struct {
 // where its call lies, it says so of this stream. progress, which may be nil, is
 // told how many are done.
 func (b *Bus) PublishTenant(ctx context.Context, t events.Tenant, all iter.Seq2[Moved, error], progress func(n int)) (Arrived, error) {
-	p := &arrival{bus: b, bulk: &bulk{bus: b}, tenant: t, there: map[string]uint64{}, calls: map[string]*callMoved{}, progress: progress}
+	p := &arrival{bus: b, bulk: b.Bulk(), tenant: t, there: map[string]uint64{}, calls: map[string]*callMoved{}, progress: progress}
 	_, err := b.ReadTenant(ctx, t, 1, func(m Moved) error {
 		if m.Fact != nil {
 			p.there[m.ID] = m.Seq
@@ -187,7 +187,7 @@ func (b *Bus) PublishTenant(ctx context.Context, t events.Tenant, all iter.Seq2[
 // arrival is PublishTenant under way.
 type arrival struct {
 	bus      *Bus
-	bulk     *bulk
+	bulk     *Bulk
 	tenant   events.Tenant
 	there    map[string]uint64 // sequence by id, of what the stream held before
 	calls    map[string]*callMoved

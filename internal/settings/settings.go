@@ -253,3 +253,16 @@ func Restore(ctx context.Context, rows Rows, b Bus) (int, error) {
 	}
 	return len(lost), nil
 }
+
+// NumberIn is Number for one that may be written as people of a region do, as
+// in (206) 555-0100 for US. An extension makes it another number.
+func NumberIn(s, region string) (string, error) {
+	n, err := phonenumbers.Parse(strings.TrimSpace(s), region)
+	if err != nil || !phonenumbers.IsPossibleNumber(n) || n.GetExtension() != "" {
+		return "", errors.New("not a phone number of " + region)
+	}
+	return phonenumbers.Format(n, phonenumbers.E164), nil
+}
+
+// Region reports whether there is one of this name, as in US.
+func Region(s string) bool { return phonenumbers.GetCountryCodeForRegion(s) != 0 }

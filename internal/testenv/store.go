@@ -52,6 +52,20 @@ func Postgres(t testing.TB) *Database {
 	return &Database{Store: s, URL: p.DSN(), admin: p.AdminDSN()}
 }
 
+// Empty makes an empty database on the same server, owned by role, which is made
+// where it is missing. It yields its URL as the server's own superuser and as
+// role; both end with the test.
+func (d *Database) Empty(t testing.TB, role string) (admin, owner string) {
+	t.Helper()
+	name := fmt.Sprintf("other_%d", d.numbers.Add(1))
+	if len(d.query(t, `SELECT '' FROM pg_roles WHERE rolname = $1`, role)) == 0 {
+		d.query(t, `CREATE ROLE `+pgx.Identifier{role}.Sanitize()+` LOGIN`)
+	}
+	d.query(t, `CREATE DATABASE `+name+` OWNER `+pgx.Identifier{role}.Sanitize())
+	admin = strings.Replace(d.admin, "dbname=neurosphere", "dbname="+name, 1)
+	return admin, strings.Replace(admin, "user=postgres", "user="+role, 1)
+}
+
 // Customer makes a tenant with a number of its own.
 func (d *Database) Customer(t testing.TB, set events.Settings) events.Settings {
 	t.Helper()
