@@ -42,12 +42,13 @@ type CallRederived struct {
 // Finding is one claim about someone, backed by words of the caller that code
 // found in the transcript.
 type Finding struct {
-	Turn       int    `json:"turn"`       // the caller's turn quoted
-	Evidence   string `json:"evidence"`   // verbatim words of that turn
-	Subject    string `json:"subject"`    // caller, spouse, child, other
-	Field      string `json:"field"`      // "personal.name", "policies.auto_1.make", or "memory.<key>"
-	Value      string `json:"value"`      // normalised by the field's type
-	Confidence string `json:"confidence"` // stated, implied
+	Turn       int    `json:"turn"`           // the caller's turn quoted
+	Evidence   string `json:"evidence"`       // verbatim words of that turn
+	Subject    string `json:"subject"`        // caller, spouse, child, other
+	Field      string `json:"field"`          // "personal.name", "policies.auto_1.make", or "memory.<key>"
+	Value      string `json:"value"`          // normalised by the field's type
+	Confidence string `json:"confidence"`     // stated, implied
+	Gone       bool   `json:"gone,omitempty"` // it was so, and is no longer: the car was sold
 }
 
 // Reject is a claim of the model that code did not accept.
