@@ -109,7 +109,7 @@ func (h *held) hear(s Said) {
 		h.add(s)
 	case h.now.Value == "":
 		h.previous, h.now = "", s
-	case strings.EqualFold(h.now.Value, s.Value):
+	case h.same(s.Value):
 		if s.Stated && !h.now.Stated { // what was implied is now stated
 			s.From = h.now.From
 			h.now = s
@@ -120,7 +120,13 @@ func (h *held) hear(s Said) {
 }
 
 func (h *held) has(v string) bool {
-	return strings.EqualFold(h.now.Value, v) || slices.ContainsFunc(h.now.Items, func(i string) bool { return strings.EqualFold(i, v) })
+	return h.same(v) || slices.ContainsFunc(h.now.Items, func(i string) bool { return strings.EqualFold(i, v) })
+}
+
+// same reports whether a value is the one held, written another way.
+func (h *held) same(v string) bool {
+	leaf := h.field.Path[strings.LastIndexByte(h.field.Path, '.')+1:]
+	return strings.EqualFold(h.now.Value, v) || (leaf == "make" || unique[leaf]) && alike(leaf, h.now.Value, v)
 }
 
 // takes reports whether another value replaces the one held: what is only
