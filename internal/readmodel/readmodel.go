@@ -5,6 +5,7 @@
 package readmodel
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -142,6 +143,7 @@ func one(p *store.Projection, e events.Event) (caller string, err error) {
 	case events.LeadStaged:
 		return f.Caller, p.Stated(e, f.Caller, f)
 	case events.MemoryStored:
+		e.Call = cmp.Or(e.Call, f.Call) // goes when the call is erased
 		return f.Caller, p.Stated(e, f.Caller, f)
 	case events.MemoryForgotten:
 		return f.Caller, p.Stated(e, f.Caller, f)
@@ -154,9 +156,9 @@ func one(p *store.Projection, e events.Event) (caller string, err error) {
 	case events.SMSSent:
 		p.Text(e, store.TextChange{Message: f.Message, Call: e.Call, Recipient: f.To, Purpose: f.Purpose, SID: f.SID, Sent: &at})
 	case events.SMSDelivered:
-		p.Text(e, store.TextChange{Message: f.Message, SID: f.SID, Delivered: &at})
+		p.Text(e, store.TextChange{Message: f.Message, Call: e.Call, SID: f.SID, Delivered: &at})
 	case events.SMSFailed:
-		p.Text(e, store.TextChange{Message: f.Message, SID: f.SID, Code: f.Code, Failed: &at})
+		p.Text(e, store.TextChange{Message: f.Message, Call: e.Call, SID: f.SID, Code: f.Code, Failed: &at})
 	case events.SMSOptedOut:
 		p.OptOut(e, f.Number, true)
 	case events.SMSOptedIn:
