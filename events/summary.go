@@ -49,6 +49,7 @@ type Finding struct {
 	Value      string `json:"value"`            // normalised by the field's type
 	Confidence string `json:"confidence"`       // stated, implied
 	Sealed     string `json:"sealed,omitempty"` // of a Value that is a mark: what it stands for, as in turn.heard
+	Gone       bool   `json:"gone,omitempty"`   // it was so, and is no longer: the car was sold
 }
 
 // Reject is a claim of the model that code did not accept.

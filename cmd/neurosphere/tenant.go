@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -16,7 +17,7 @@ import (
 // tenant is the command of that name.
 func tenant(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	verbs := map[string]func(context.Context, *flag.FlagSet, []string) error{
-		"create": tenantCreate, "list": tenantList, "show": tenantShow, "set": tenantSet,
+		"create": tenantCreate, "list": tenantList, "show": tenantShow, "set": tenantSet, "templates": tenantTemplates,
 		"api-key": tenantKey, "api-keys": tenantKeys, "revoke-key": tenantRevoke,
 		"suspend": func(ctx context.Context, fs *flag.FlagSet, args []string) error {
 			return tenantStatus(ctx, fs, args, "suspended")
@@ -27,7 +28,7 @@ func tenant(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		"export-all": tenantExport, "import-all": tenantImport,
 	}
 	if len(args) == 0 {
-		return wrongf("neurosphere tenant: want create, list, show, set, api-key, api-keys, revoke-key, suspend or resume")
+		return wrongf("neurosphere tenant: want create, list, show, set, templates, api-key, api-keys, revoke-key, suspend, resume, export-all or import-all")
 	}
 	if args[0] == "-h" || args[0] == "--help" {
 		fs.Usage()
@@ -187,13 +188,25 @@ func tenantSet(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		return err
 	}
 	if len(rest) == 0 {
-		return wrongf("neurosphere tenant set: want key=value…; keys are %s", settings.Keys)
+		return wrongf("neurosphere tenant set: want key=value…; keys are template %s", settings.Keys)
+	}
+	templates := map[string]events.Template{}
+	for _, kv := range rest {
+		if id, ok := strings.CutPrefix(kv, "template="); ok {
+			if templates[id], err = template(ctx, id); err != nil {
+				return err
+			}
+		}
 	}
 	return change(ctx, t, func(s *events.Settings) error {
 		for _, kv := range rest {
 			k, v, ok := strings.Cut(kv, "=")
 			if !ok {
 				return wrongf("%q: want key=value", kv)
+			}
+			if k == "template" {
+				settings.SetTemplate(s, templates[v])
+				continue
 			}
 			if err := settings.Set(s, k, v); err != nil {
 				return wrongf("%w", err)
@@ -204,6 +217,46 @@ func tenantSet(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		}
 		return nil
 	})
+}
+
+// template is the industry template with that id.
+func template(ctx context.Context, id string) (t events.Template, err error) {
+	err = stored(ctx, func(s *store.Store) error {
+		t, err = s.Template(ctx, id)
+		if errors.Is(err, store.ErrNotFound) {
+			err = wrongf("template: there is no %q; see neurosphere tenant templates", id)
+		}
+		return err
+	})
+	return t, err
+}
+
+// tenantTemplates prints the industry templates there are.
+func tenantTemplates(ctx context.Context, fs *flag.FlagSet, args []string) error {
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	return stored(ctx, func(s *store.Store) error {
+		all, err := s.ListTemplates(ctx)
+		if err != nil {
+			return err
+		}
+		return printJSON(all)
+	})
+}
+
+// stored runs f with the database.
+func stored(ctx context.Context, f func(*store.Store) error) error {
+	r, err := newReach()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	s, err := r.store(ctx)
+	if err != nil {
+		return err
+	}
+	return f(s)
 }
 
 func tenantStatus(ctx context.Context, fs *flag.FlagSet, args []string, status string) error {

@@ -75,7 +75,7 @@ func wantedFields(t events.Template, c store.CallerContext) string {
 		_ = json.Unmarshal(c.Profile, &known) // then nothing is known
 	}
 	var names []string
-	for _, f := range t.Fields {
+	for _, f := range t.All() {
 		if _, have := known[f.Path]; !have {
 			names = append(names, strings.ReplaceAll(strings.ReplaceAll(f.Path, ".", " "), "_", " "))
 		}
@@ -92,7 +92,11 @@ func about(c store.CallerContext, zone *time.Location) string {
 	if c.Name != "" {
 		fmt.Fprintf(&b, "Name: %s\n", oneLine(c.Name))
 	}
-	fmt.Fprintf(&b, "Calls before: %d, the last on %s\n", c.Calls, c.Last.In(zone).Format(time.DateOnly))
+	if c.Last.IsZero() {
+		b.WriteString("Has not called before.\n")
+	} else {
+		fmt.Fprintf(&b, "Calls before: %d, the last on %s\n", c.Calls, c.Last.In(zone).Format(time.DateOnly))
+	}
 	if c.QuickBio != "" {
 		fmt.Fprintf(&b, "In short: %s\n", oneLine(c.QuickBio))
 	}

@@ -147,7 +147,7 @@ func (g *gate) owned(r rule, p place, at int) bool {
 	case mine:
 		return p.isMine(r.cues, at) || g.answers(p, at, r.cues, self)
 	case driven:
-		return p.isDriven(r.cues, at) || g.answers(p, at, r.cues, self)
+		return p.isDriven(r.cues, at) || p.parted(at) || g.answers(p, at, r.cues, self)
 	}
 	return !p.ofOthers(at)
 }
@@ -184,6 +184,33 @@ func (u *utterance) isDriven(cues []phrase, at int) bool {
 		if ownWord(u.word(i)) || slices.ContainsFunc(cues, func(c phrase) bool { return u.means(c, i) }) {
 			return true
 		}
+	}
+	return false
+}
+
+// given reports whether the quote says of a value that the caller has parted
+// with it.
+func (p place) given(value string) bool {
+	for _, w := range hear(value).words {
+		for at := p.from; at < p.to; at++ {
+			if p.word(at) == w.text && p.parted(at) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// parted reports whether "I sold", "we traded in" or the like leads straight to
+// a word.
+func (u *utterance) parted(at int) bool {
+	for i := at - 1; i >= max(0, at-8) && u.words[i+1].stop == 0 && u.word(i) != "and" && u.word(i) != "but"; i-- {
+		if !parting[u.word(i)] {
+			continue
+		}
+		for i--; i >= 0 && meanwhile[u.word(i)]; i-- {
+		}
+		return i >= 0 && (u.word(i) == "i" || u.word(i) == "we")
 	}
 	return false
 }

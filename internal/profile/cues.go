@@ -191,6 +191,8 @@ var (
 	symbols      = map[string]string{"at": "@", "dot": ".", "point": ".", "underscore": "_", "dash": "-", "hyphen": "-", "minus": "-", "plus": "+"}
 	vehicleWords = phrases("car|vehicle|truck|van|suv|sedan|model|year")
 	articles     = setOf("a an the my our")
+	parting      = setOf("sold traded scrapped rid") // "I sold the", "we got rid of the"
+	meanwhile    = setOf("have ve had just already also since then finally recently got")
 	units        = setOf("dollars bucks cents miles feet points people days weeks years times")
 	apart        = setOf(`when while as then because by from with at near behind into against after before
 		hit struck crashed collided ended ran backed slammed bumped clipped sideswiped rammed rear boned cut swerved`)  // "my" and "drive" are said of nothing behind one of these

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -20,42 +19,25 @@ type Call struct {
 	Fact events.CallSummarized
 }
 
-// Move is a lead moved by someone.
-type Move struct {
-	Event, Stage, By, Reason string
-	At                       time.Time
-}
-
 // Correction is a field set right by someone.
 type Correction struct {
-	Event, Field, Value, By string // Value empty: the field is to be empty
-	At                      time.Time
+	Event, Field, Value, By, Reason string // Value empty: the field is to be empty
+	At                              time.Time
 }
 
-// Known is one field of a profile and where it comes from.
-type Known struct {
-	Value    string    `json:"value"`           // of a list: all items, with commas
-	Items    []string  `json:"items,omitempty"` // of a list, in the order they were first said
-	Call     string    `json:"call_id"`         // the first that said so; empty where By set it
-	Turn     int       `json:"turn"`
-	Evidence string    `json:"evidence"`
-	At       time.Time `json:"said_at"`
-	Stated   bool      `json:"stated"`
-	Previous string    `json:"previous,omitempty"` // the value before
-	By       string    `json:"by,omitempty"`       // who corrected it
+// Import is what another system knew about a caller.
+type Import struct {
+	Event string
+	At    time.Time
+	Fact  events.CallerImported
 }
 
-// Memory is a finding that no field of the template holds.
-type Memory struct {
-	ID, Key, Value, Call, Evidence, Subject string
-	Turn                                    int
-	At                                      time.Time
-}
-
-// Average is one trait over all calls, in micros.
+// Average is one trait over all calls, in micros. Min and Max are of the calls
+// measured here, and mean nothing where there was none.
 type Average struct {
 	Metric           string
 	N, Sum, Min, Max int64
+	Measured         int64 // calls of N that were measured here
 }
 
 // Metric is one trait in one call, in micros.
@@ -64,22 +46,14 @@ type Metric struct {
 	Micros       int64
 }
 
-// Stage is one step in a lead's history.
-type Stage struct {
-	Stage  string    `json:"stage"`
-	At     time.Time `json:"at"`
-	By     string    `json:"by"` // "calls", or who moved it
-	Call   string    `json:"call_id,omitempty"`
-	Reason string    `json:"reason,omitempty"`
-}
-
-// Caller is everything calls tell about one caller.
+// Caller is everything known about one caller.
 type Caller struct {
 	Name        string
 	Template    string
 	Fields      map[string]Known
+	Former      map[string]Known // fields that hold nothing any more; Value is empty
 	QuickBio    string
-	First, Last time.Time
+	First, Last time.Time // call; zero: none yet
 	Calls       int
 	Memories    []Memory
 	Metrics     []Metric
@@ -87,57 +61,55 @@ type Caller struct {
 	Lead        []Stage // oldest first; the last is where it stands
 }
 
-// Input is everything known about one caller, in any order and as often as it
+// Empty reports whether nothing is known.
+func (c Caller) Empty() bool {
+	return c.Calls == 0 && c.First.IsZero() && len(c.Fields) == 0 && len(c.Former) == 0 && len(c.Memories) == 0 && len(c.Averages) == 0 && len(c.Lead) == 0
+}
+
+// Input is everything said about one caller, in any order and as often as it
 // may have come.
 type Input struct {
+	Caller      string // who; part of the ids of memories
 	Calls       []Call
 	Moves       []Move
 	Corrections []Correction
+	Imports     []Import
+	Stored      []Stored
+	Forgotten   []string // ids of memories
 	Template    func(id string) (events.Template, bool)
 }
 
 // Fold makes a caller out of what calls and people said, whatever order it
 // arrived in and however often: calls count by when they began, then by id.
-// Without a call there is no caller yet.
 func Fold(in Input) Caller {
-	calls := counted(in.Calls)
-	c := Caller{Fields: map[string]Known{}, Calls: len(calls)}
-	if len(calls) == 0 {
-		return c
-	}
-	c.First, c.Last = calls[0].Fact.StartedAt.UTC(), calls[len(calls)-1].Fact.StartedAt.UTC()
+	calls, imports := counted(in.Calls), newest(in.Imports)
+	c := Caller{Fields: map[string]Known{}, Former: map[string]Known{}, Calls: len(calls)}
 	for _, call := range calls {
 		if call.Fact.Template != "" {
 			c.Template = call.Fact.Template
 		}
+		c.widen(call.Fact.StartedAt, call.Fact.StartedAt)
 	}
 	t, known := in.Template(c.Template)
-	lists := map[string]bool{}
-	for _, f := range t.Fields {
-		lists[f.Path] = strings.HasPrefix(f.Type, "array[")
+	if known && t.ID != "" {
+		c.Template = t.ID
 	}
-	sums := map[string]*Average{}
-	for _, call := range calls {
-		for i, f := range call.Fact.Findings {
-			c.learn(call, i, f, lists[f.Field])
-		}
-		for _, m := range call.Fact.Style {
-			c.Metrics = append(c.Metrics, Metric{call.ID, m.Metric, m.Micros})
-			measure(sums, m)
-		}
+	for _, x := range imports {
+		c.Calls += x.Fact.Calls
+		c.widen(x.Fact.First, x.Fact.Last)
 	}
-	for _, a := range sums {
-		c.Averages = append(c.Averages, *a)
-	}
-	slices.SortFunc(c.Averages, func(a, b Average) int { return strings.Compare(a.Metric, b.Metric) })
-	c.correct(in.Corrections, lists)
-	c.Name = c.Fields["personal.name"].Value
+	c.learn(t, calls, in.Corrections, imports)
+	c.Memories = remember(in, calls)
+	c.measure(calls, imports)
+	c.Name = c.Fields[nameField].Value
 	if known {
 		c.QuickBio = bio(t.BioFormat, c)
 	}
 	c.Lead = lead(calls, in.Moves)
 	return c
 }
+
+const nameField = "personal.name"
 
 // counted are the calls in order, each once, in its latest revision.
 func counted(calls []Call) []Call {
@@ -152,197 +124,83 @@ func counted(calls []Call) []Call {
 	return calls
 }
 
-// learn takes one finding: the latest stated value wins, what is only implied
-// never replaces what was stated, and lists grow.
-func (c *Caller) learn(call Call, i int, f events.Finding, list bool) {
-	at := call.Fact.StartedAt.UTC()
-	if key, ok := strings.CutPrefix(f.Field, "memory."); ok {
-		c.Memories = append(c.Memories, Memory{
-			ID:  events.Derive("memory", call.ID, strconv.Itoa(call.Fact.Revision), strconv.Itoa(i)),
-			Key: key, Value: f.Value, Call: call.ID, Turn: f.Turn, Evidence: f.Evidence, Subject: f.Subject, At: at,
-		})
-		return
-	}
-	old, have := c.Fields[f.Field]
-	k := Known{Value: f.Value, Call: call.ID, Turn: f.Turn, Evidence: f.Evidence, At: at, Stated: f.Confidence == "stated"}
-	if list {
-		if slices.ContainsFunc(old.Items, func(v string) bool { return strings.EqualFold(v, f.Value) }) {
-			return
-		}
-		k.Items = append(slices.Clone(old.Items), f.Value)
-		k.Value, k.Previous = strings.Join(k.Items, ", "), old.Value
-		c.Fields[f.Field] = k
-		return
-	}
-	switch {
-	case have && old.Stated && !k.Stated:
-		return
-	case have && strings.EqualFold(old.Value, k.Value):
-		if old.Stated || !k.Stated {
-			return
-		}
-		k.Previous = old.Previous // what was implied is now stated
-	case have && f.Field == "personal.name" && within(k.Value, old.Value):
-		return // "Ann" does not replace "Ann Lee"
-	case have:
-		k.Previous = old.Value
-	}
-	c.Fields[f.Field] = k
+// newest are the newest words of each source, in order.
+func newest(all []Import) []Import {
+	all = slices.Clone(all)
+	slices.SortFunc(all, func(a, b Import) int {
+		return cmp.Or(strings.Compare(a.Fact.Source, b.Fact.Source), b.At.Compare(a.At), strings.Compare(a.Event, b.Event))
+	})
+	all = slices.CompactFunc(all, func(a, b Import) bool { return a.Fact.Source == b.Fact.Source })
+	slices.SortFunc(all, func(a, b Import) int {
+		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Fact.Source, b.Fact.Source))
+	})
+	return all
 }
 
-// correct puts what people set right over what calls said, before and after.
-func (c *Caller) correct(all []Correction, lists map[string]bool) {
-	all = slices.Clone(all)
-	slices.SortFunc(all, func(a, b Correction) int { return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Event, b.Event)) })
-	all = slices.CompactFunc(all, func(a, b Correction) bool { return a.Event == b.Event })
-	before := map[string]string{}
-	for _, x := range all {
-		if _, ok := before[x.Field]; !ok {
-			before[x.Field] = c.Fields[x.Field].Value // the calls' word
-		}
-		k := Known{Value: x.Value, At: x.At.UTC(), Stated: true, By: x.By, Previous: before[x.Field]}
-		if lists[x.Field] {
-			k.Items = items(x.Value)
-			k.Value = strings.Join(k.Items, ", ")
-		}
-		before[x.Field] = k.Value
-		if k.Value == "" {
-			delete(c.Fields, x.Field)
+// widen makes room for calls from one time to another; a zero time says
+// nothing.
+func (c *Caller) widen(first, last time.Time) {
+	for _, at := range []time.Time{first.UTC(), last.UTC()} {
+		if at.IsZero() {
 			continue
 		}
-		c.Fields[x.Field] = k
+		if c.First.IsZero() || at.Before(c.First) {
+			c.First = at
+		}
+		if at.After(c.Last) {
+			c.Last = at
+		}
 	}
 }
 
-func measure(sums map[string]*Average, m events.Measure) {
-	a := sums[m.Metric]
-	if a == nil {
-		a = &Average{Metric: m.Metric, Min: m.Micros, Max: m.Micros}
-		sums[m.Metric] = a
+// measure adds up traits, those of calls that another system had measured too.
+func (c *Caller) measure(calls []Call, imports []Import) {
+	sums := map[string]*Average{}
+	of := func(metric string) *Average {
+		if sums[metric] == nil {
+			sums[metric] = &Average{Metric: metric}
+		}
+		return sums[metric]
 	}
-	a.N++
-	a.Sum += m.Micros
-	a.Min, a.Max = min(a.Min, m.Micros), max(a.Max, m.Micros)
+	for _, call := range calls {
+		for _, m := range call.Fact.Style {
+			c.Metrics = append(c.Metrics, Metric{call.ID, m.Metric, m.Micros})
+			a := of(m.Metric)
+			if a.Measured == 0 {
+				a.Min, a.Max = m.Micros, m.Micros
+			}
+			a.N++
+			a.Measured++
+			a.Sum += m.Micros
+			a.Min, a.Max = min(a.Min, m.Micros), max(a.Max, m.Micros)
+		}
+	}
+	for _, x := range imports {
+		for _, m := range x.Fact.Averages {
+			a := of(m.Metric)
+			a.N += m.N
+			a.Sum += m.Sum
+		}
+	}
+	for _, a := range sums {
+		c.Averages = append(c.Averages, *a)
+	}
+	slices.SortFunc(c.Averages, func(a, b Average) int { return strings.Compare(a.Metric, b.Metric) })
 }
 
-// JSON is the profile in its one canonical form, and its hash.
-func (c Caller) JSON() (raw []byte, sha string) {
+// JSON are the fields of the profile, and those that hold nothing any more, in
+// their one canonical form, and the hash of both.
+func (c Caller) JSON() (fields, former []byte, sha string) {
+	fields, former = canonical(c.Fields), canonical(c.Former)
+	sum := sha256.Sum256(slices.Concat(fields, []byte("\n"), former))
+	return fields, former, hex.EncodeToString(sum[:])
+}
+
+func canonical(fields map[string]Known) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	// A map of strings to plain structs always encodes, keys sorted.
-	_ = enc.Encode(c.Fields)
-	raw = bytes.TrimSpace(b.Bytes())
-	sum := sha256.Sum256(raw)
-	return raw, hex.EncodeToString(sum[:])
-}
-
-// bio fills a template's one-line description. Parts between bars that have
-// nothing to say are left out.
-func bio(format string, c Caller) string {
-	var parts []string
-	for _, part := range strings.Split(format, "|") {
-		missing := false
-		text := strings.TrimSpace(placeholders(part, func(name string) string {
-			v := c.field(name)
-			missing = missing || v == ""
-			return v
-		}))
-		if !missing && text != "" {
-			parts = append(parts, text)
-		}
-	}
-	return strings.Join(parts, " | ")
-}
-
-func placeholders(s string, value func(string) string) string {
-	var b strings.Builder
-	for {
-		before, rest, ok := strings.Cut(s, "{")
-		b.WriteString(before)
-		if !ok {
-			return b.String()
-		}
-		name, after, ok := strings.Cut(rest, "}")
-		if !ok {
-			b.WriteString("{" + rest)
-			return b.String()
-		}
-		b.WriteString(value(name))
-		s = after
-	}
-}
-
-// field is a placeholder's value: a field by the end of its path, or a count.
-func (c Caller) field(name string) string {
-	switch name {
-	case "first_call_year":
-		return strconv.Itoa(c.First.Year())
-	case "policy_count":
-		groups := map[string]bool{}
-		for path := range c.Fields {
-			if p := strings.Split(path, "."); p[0] == "policies" && len(p) > 1 {
-				groups[p[1]] = true
-			}
-		}
-		if len(groups) == 0 {
-			return ""
-		}
-		return strconv.Itoa(len(groups))
-	}
-	best := ""
-	for path := range c.Fields {
-		if strings.HasSuffix("."+path, "."+name) && (best == "" || path < best) {
-			best = path
-		}
-	}
-	return c.Fields[best].Value
-}
-
-// lead is where a caller stands and how it got there. Calls move it forward
-// only, or to Lost; people move it where they like.
-func lead(calls []Call, moves []Move) []Stage {
-	type step struct {
-		at    time.Time
-		id    string
-		stage string
-		by    string
-		call  string
-		why   string
-		nth   int
-	}
-	var steps []step
-	for i, c := range calls {
-		steps = append(steps, step{at: c.Fact.StartedAt, id: c.ID, stage: c.Fact.Stage, by: "calls", call: c.ID, why: c.Fact.StageQuote, nth: i})
-	}
-	for _, m := range moves {
-		steps = append(steps, step{at: m.At, id: m.Event, stage: m.Stage, by: m.By, why: m.Reason, nth: -1})
-	}
-	slices.SortFunc(steps, func(a, b step) int { return cmp.Or(a.at.Compare(b.at), strings.Compare(a.id, b.id)) })
-	steps = slices.CompactFunc(steps, func(a, b step) bool { return a.id == b.id })
-	var out []Stage
-	rank := func(s string) int { return slices.Index(events.Stages, s) }
-	now := func() string {
-		if len(out) == 0 {
-			return ""
-		}
-		return out[len(out)-1].Stage
-	}
-	lost := len(events.Stages) - 1
-	for _, s := range steps {
-		next := s.stage
-		if s.by == "calls" {
-			if least := min(s.nth, 1); rank(next) < least {
-				next = events.Stages[least] // a second call is a follow-up at least
-			}
-			if r, have := rank(next), rank(now()); r <= have && !(have == lost && rank(s.stage) > 0) {
-				continue
-			}
-		}
-		if rank(next) < 0 || next == now() {
-			continue
-		}
-		out = append(out, Stage{Stage: next, At: s.at, By: s.by, Call: s.call, Reason: s.why})
-	}
-	return out
+	_ = enc.Encode(fields)
+	return bytes.TrimSpace(b.Bytes())
 }

@@ -176,7 +176,7 @@ func (g *gate) check(c events.Finding) ([]events.Finding, string) {
 		out := make([]events.Finding, 0, len(values))
 		c.Turn = g.Turns[p.turn].Turn
 		for _, v := range values {
-			c.Value = v
+			c.Value, c.Gone = v, ruleOf(c.Field).whose == driven && p.given(v)
 			out = append(out, c)
 		}
 		return out, ""

@@ -567,3 +567,39 @@ func TestOtherLanguagesAreTakenWordForWord(t *testing.T) {
 		}
 	}
 }
+
+// What a caller has sold is known to be gone, and not taken for what he has.
+func TestWhatIsSoldIsGone(t *testing.T) {
+	t.Parallel()
+	for said, want := range map[string]struct{ makes, gone string }{
+		"I sold my Toyota last week.":                  {"Toyota", "Toyota"},
+		"We just sold the Toyota.":                     {"Toyota", "Toyota"},
+		"I've traded in my 2015 Toyota.":               {"Toyota", "Toyota"},
+		"We got rid of the old Toyota.":                {"Toyota", "Toyota"},
+		"I sold my Honda and I drive a Toyota now.":    {"Toyota", ""},
+		"I drive a Toyota.":                            {"Toyota", ""},
+		"My wife sold the Toyota.":                     {"", ""},
+		"The dealer sold me a Toyota.":                 {"", ""},
+		"I never sold my Toyota.":                      {"", ""},
+		"I want to sell my Toyota.":                    {"Toyota", ""},
+		"My wife drives the Toyota.":                   {"", ""},
+		"My wife drives the Toyota and I drive a Kia.": {"", ""},
+	} {
+		t.Run(said, func(t *testing.T) {
+			t.Parallel()
+			found, _ := Gate(GateInput{
+				Turns: []Turn{{Turn: 1, Role: "caller", Text: said}}, Fields: []events.Field{{Path: "policies.auto_1.make", Type: "text"}},
+			}, []events.Finding{{Turn: 1, Evidence: said, Subject: "caller", Field: "policies.auto_1.make", Value: "Toyota", Confidence: "stated"}})
+			var makes, gone string
+			for _, f := range found {
+				makes = f.Value
+				if f.Gone {
+					gone = f.Value
+				}
+			}
+			if makes != want.makes || gone != want.gone {
+				t.Errorf("%+v", found)
+			}
+		})
+	}
+}

@@ -132,8 +132,8 @@ func TestFoldKeepsWhatWasStated(t *testing.T) {
 	if a := c.Averages[i]; a.N != 6 || a.Sum != 19*1_000_003 || a.Min != 1_000_003 || a.Max != 5*1_000_003 {
 		t.Errorf("average = %+v", a)
 	}
-	one, sha1 := c.JSON()
-	two, sha2 := profile.Fold(profile.Input{Calls: calls(), Template: template}).JSON()
+	one, _, sha1 := c.JSON()
+	two, _, sha2 := profile.Fold(profile.Input{Calls: calls(), Template: template}).JSON()
 	if string(one) != string(two) || sha1 != sha2 {
 		t.Error("the same profile has other bytes")
 	}
@@ -207,8 +207,8 @@ func TestCorrectionsOutrankWhatCallsSay(t *testing.T) {
 		corrections     []profile.Correction
 		value, previous string
 	}{
-		"before and after":         {[]profile.Correction{right}, "Subaru", "Volvo"},
-		"the same one twice":       {[]profile.Correction{right, right}, "Subaru", "Volvo"},
+		"before and after":         {[]profile.Correction{right}, "Subaru", "Honda"},
+		"the same one twice":       {[]profile.Correction{right, right}, "Subaru", "Honda"},
 		"by the latest of several": {[]profile.Correction{{Event: "e2", Field: field, Value: "Kia", By: "staff:2", At: at(3)}, right}, "Kia", "Subaru"},
 		"empty is empty":           {[]profile.Correction{right, {Event: "e3", Field: field, By: "staff:1", At: at(4)}}, "", ""},
 		"empty, then right":        {[]profile.Correction{{Event: "e3", Field: field, By: "staff:1", At: at(1)}, right}, "Subaru", ""},

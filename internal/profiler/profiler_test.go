@@ -159,7 +159,42 @@ func day(tenant events.Tenant) (all []events.Event) {
 	say("", 0, events.SMSOptedOut{Number: "+12065550177", Source: "SM1"})
 	say("", 0, events.SMSOptedIn{Number: "+12065550177", Source: "SM2"})
 	say("", 0, events.LeadStaged{Caller: "+12065550199", Stage: "Lost", By: "staff:1", Nth: "2"}) // never called
+	// What is known of those who never called.
+	say("", 0, events.MemoryStored{Memory: "M1 " + mark, Caller: "+12065550198", Type: "fact", Key: "pet", Value: `"a dog ` + mark + `"`, Origin: "api", By: "api:1"})
+	say("", 0, events.MemoryStored{Memory: "M2 " + mark, Caller: "+12065550198", Type: "fact", Key: "pet", Value: `"a cat ` + mark + `"`, Origin: "api"})
+	say("", 0, events.MemoryForgotten{Memory: "M2 " + mark, Caller: "+12065550198", By: "api:1"})
+	say("", 0, events.CallerImported{Caller: "+12065550190", Source: "old", Digest: "1", First: began.AddDate(-1, 0, 0), Last: began, Calls: 7, KnownAs: "Anne", Fields: map[string]string{"imported.color": "red " + mark}, Averages: []events.ImportedAverage{{Metric: "patience", N: 7, Sum: 70}}})
+	say("", 0, events.CallerImported{Caller: "+12065550197", Source: "old", Digest: "1", First: began.AddDate(-1, 0, 0), Last: began, KnownAs: "Bo " + mark, Averages: []events.ImportedAverage{{Metric: "patience", N: 1, Sum: 70}}})
+	say("", 0, events.CallerCorrected{Caller: "+12065550196", Field: "personal.name", Value: "Cy " + mark, By: "staff:1", Nth: "1", Reason: "said so by mail"})
+	// Two calls that are erased: one of them with its caller.
+	for _, gone := range []string{"CA-gone", "CA-his"} {
+		for _, f := range erasedCall(gone, at, "+12065550190", mark) {
+			say(gone, 0, f)
+		}
+		say("", 0, events.MemoryStored{Memory: gone + mark, Caller: "+12065550190", Type: "fact", Key: "gone", Value: `"x"`, Origin: "staff", Call: gone})
+	}
+	say("CA-gone", 0, events.CallErased{By: "staff:1"})
+	say("", 0, events.CallerErased{Ref: "ref", By: "staff:1", Calls: []string{"CA-his"}})
 	return all
+}
+
+// erasedCall is everything that leads to rows of one call.
+func erasedCall(call string, at time.Time, from, mark string) []events.Fact {
+	return []events.Fact{
+		events.CallReceived{From: from, To: "+12065550100"},
+		events.CallAnswered{Session: "s", Greeting: "Hello " + mark},
+		events.MessageTaken{Turn: 3, For: "Bo", Text: mark},
+		events.CallTransferred{To: "claims", Number: "+12065550111", Nth: 1},
+		events.CallRecorded{Recording: "RE" + call, URL: "https://example.com/" + call, Seconds: 60},
+		events.CallEnded{From: from, To: "+12065550100", StartedAt: at, EndedAt: at, Seconds: 60, Reason: events.EndCaller, Turns: 3, Answered: true},
+		events.CallSummarized{
+			Caller: from, StartedAt: at, EndedAt: at, Seconds: 60, Reason: events.EndCaller, Summary: "erased " + mark, Sentiment: "neutral", Resolution: "unknown",
+			Template: "insurance_v1", Topics: []string{}, Rejected: []events.Reject{}, Messages: []events.Message{}, Style: []events.Measure{{Metric: "patience", Micros: 5}},
+			Findings: []events.Finding{{Turn: 1, Evidence: "Zoe", Subject: "caller", Field: "personal.name", Value: "Zoe", Confidence: "stated"}},
+		},
+		events.SMSRequested{Message: call, To: "+12065550177", Purpose: "summary", Body: mark},
+		events.SMSDelivered{Message: call, SID: "SM" + call},
+	}
 }
 
 // woven are the days of several businesses as one stream has them.
@@ -238,7 +273,7 @@ func TestSameRowsAfterReplay(t *testing.T) {
 	}
 	for _, tenant := range []events.Tenant{1, 2} {
 		want := live.Rows(t, tenant)
-		for _, table := range []string{"calls", "messages_taken", "call_summaries", "caller_facts", "memories", "caller_profiles", "personality_metrics", "personality_averages", "leads", "texts", "sms_opt_outs", "transfers", "recordings", "tenant_templates"} {
+		for _, table := range []string{"calls", "messages_taken", "call_summaries", "caller_facts", "memories", "caller_profiles", "personality_metrics", "personality_averages", "leads", "texts", "sms_opt_outs", "transfers", "recordings", "tenant_templates", "erased_calls"} {
 			if len(want[table]) == 0 {
 				t.Errorf("nothing in %s", table)
 			}
@@ -306,7 +341,78 @@ func TestRowsDoNotDependOnTheOrderOfArrival(t *testing.T) {
 			}
 			late = late[n:]
 		}
+		w.refoldTenant(t.Context(), 1) // of callers who came before the template
 		same(t, fmt.Sprint("seed ", seed), want, timeless(t, db.Rows(t, 1)))
+	}
+}
+
+// What comes of an erased call, before that is said or after, leaves no rows:
+// they are those there would be had the call never been.
+func TestErasedCallsLeaveNoRows(t *testing.T) {
+	t.Parallel()
+	db := testenv.Postgres(t)
+	all, never := day(1), []events.Event{}
+	for _, e := range all {
+		f, ok := e.Fact.(events.MemoryStored)
+		if _, erased := e.Fact.(events.CallerErased); !strings.HasPrefix(e.Call, "CA-") && (!ok || f.Call == "") && !erased {
+			never = append(never, e)
+		}
+	}
+	if len(all)-len(never) < 20 {
+		t.Fatalf("%d facts are of erased calls", len(all)-len(never))
+	}
+	if err := newWorker(t, db).apply(t.Context(), stream(never)); err != nil {
+		t.Fatal(err)
+	}
+	rows := func() map[string][]string {
+		got := timeless(t, db.Rows(t, 1))
+		delete(got, "projection_offsets")
+		delete(got, "erased_calls")
+		return got
+	}
+	want := rows()
+	backwards := slices.Clone(all)
+	slices.Reverse(backwards)
+	for name, all := range map[string][]events.Event{"erased in the end": all, "erased before": backwards} {
+		for _, n := range []int{1, 7, len(all)} {
+			db.Clear(t, 1)
+			w := newWorker(t, db)
+			for some := range slices.Chunk(stream(all), n) {
+				if err := w.apply(t.Context(), some); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.refoldTenant(t.Context(), 1)
+			same(t, fmt.Sprintf("%s, %d at a time", name, n), want, rows())
+		}
+	}
+}
+
+// A caller is known by what was stored, imported or set right, without a call.
+func TestCallersAreKnownWithoutCalls(t *testing.T) {
+	t.Parallel()
+	db := testenv.Postgres(t)
+	w := newWorker(t, db)
+	if err := w.apply(t.Context(), stream(day(1))); err != nil {
+		t.Fatal(err)
+	}
+	w.refoldTenant(t.Context(), 1)
+	rows, err := db.Store.For(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for caller, want := range map[string]string{
+		"+12065550190": "true Ann 1 10 false Underwriting map[date:May 4]", // 3 calls, and 7 before
+		"+12065550196": "true Cy of 1 0 true  map[]",
+		"+12065550197": "true Bo of 1 0 false  map[]",
+		"+12065550198": `true  0 true  map[pet:"a dog of 1"]`,
+		"+12065550199": "true  0 true Lost map[]",
+		"+12065550100": "false  0 true  map[]",
+	} {
+		c, err := rows.CallerContext(t.Context(), caller, 5)
+		if got := fmt.Sprint(c.Known, c.Name, c.Calls, c.Last.IsZero(), c.Stage, c.Memories); err != nil || strings.ReplaceAll(got, " ", "") != strings.ReplaceAll(want, " ", "") {
+			t.Errorf("%s: %s, %v; want %s", caller, got, err, want)
+		}
 	}
 }
 
@@ -454,7 +560,7 @@ func TestTenantsAreNotMixed(t *testing.T) {
 			t.Fatal(err)
 		}
 		c, err := rows.CallerContext(t.Context(), "+12065550190", 5)
-		if err != nil || c.Name != "Ann "+tenant.String() || c.Calls != 3 || c.Stage != "Underwriting" || len(c.Summaries) != 3 || c.Memories["date"] != "May 4" {
+		if err != nil || c.Name != "Ann "+tenant.String() || c.Calls != 10 || c.Stage != "Underwriting" || len(c.Summaries) != 3 || c.Memories["date"] != "May 4" {
 			t.Errorf("%+v, %v", c, err)
 		}
 	}

@@ -5,10 +5,12 @@
 package readmodel
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/profile"
@@ -32,7 +34,8 @@ func filters(subject func(name string) string) (out []string) {
 	for _, f := range events.Catalog {
 		switch f.(type) {
 		case events.CallReceived, events.CallAnswered, events.CallTransferred, events.CallRecorded, events.CallEnded, events.CallSummarized,
-			events.MessageTaken, events.MemoryStored, events.MemoryForgotten, events.CallerCorrected, events.LeadStaged,
+			events.CallErased, events.MessageTaken, events.MemoryStored, events.MemoryForgotten, events.CallerCorrected, events.CallerImported,
+			events.CallerErased, events.LeadStaged,
 			events.SMSRequested, events.SMSSent, events.SMSDelivered, events.SMSFailed, events.SMSOptedOut, events.SMSOptedIn, events.SettingsChanged:
 			out = append(out, subject(f.Name()))
 		}
@@ -56,10 +59,36 @@ func New() (Models, error) {
 }
 
 // Apply writes what a tenant's events say and names the callers whose profiles
-// that changes, sorted; they are to be folded.
+// that changes, sorted; they are to be folded. What comes of a call that was
+// erased, before or after, leads to no rows.
 func (m Models) Apply(p *store.Projection, all []events.Event) (touched []string, err error) {
+	calls := map[string]bool{}
+	for _, e := range all {
+		for _, call := range ofCalls(e) {
+			calls[call] = true
+		}
+	}
+	erased, err := p.Erased(slices.Sorted(maps.Keys(calls)))
+	if err != nil {
+		return nil, err
+	}
 	callers := map[string]bool{}
 	for _, e := range all {
+		if now := erases(e); len(now) > 0 {
+			users, err := p.Erase(e, now)
+			if err != nil {
+				return nil, fmt.Errorf("apply event %s: %w", e.ID, err)
+			}
+			for _, u := range users {
+				callers[u] = true
+			}
+			for _, call := range now {
+				erased[call] = true
+			}
+		}
+		if slices.ContainsFunc(ofCalls(e), func(call string) bool { return erased[call] }) {
+			continue
+		}
 		caller, err := one(p, e)
 		if err != nil {
 			return nil, fmt.Errorf("apply event %s: %w", e.ID, err)
@@ -69,6 +98,28 @@ func (m Models) Apply(p *store.Projection, all []events.Event) (touched []string
 		}
 	}
 	return slices.Sorted(maps.Keys(callers)), nil
+}
+
+// erases are the calls of which an event says that they were erased.
+func erases(e events.Event) []string {
+	switch f := e.Fact.(type) {
+	case events.CallErased:
+		return []string{e.Call}
+	case events.CallerErased:
+		return slices.Sorted(slices.Values(f.Calls))
+	}
+	return nil
+}
+
+// ofCalls are the calls an event comes of.
+func ofCalls(e events.Event) (out []string) {
+	if e.Call != "" {
+		out = append(out, e.Call)
+	}
+	if f, ok := e.Fact.(events.MemoryStored); ok && f.Call != "" && f.Call != e.Call {
+		out = append(out, f.Call)
+	}
+	return out
 }
 
 // one writes what one event says, and names the caller whose profile it
@@ -96,19 +147,22 @@ func one(p *store.Projection, e events.Event) (caller string, err error) {
 	case events.LeadStaged:
 		return f.Caller, p.Stated(e, f.Caller, f)
 	case events.MemoryStored:
+		e.Call = cmp.Or(e.Call, f.Call) // goes when the call is erased
 		return f.Caller, p.Stated(e, f.Caller, f)
 	case events.MemoryForgotten:
 		return f.Caller, p.Stated(e, f.Caller, f)
 	case events.CallerCorrected:
+		return f.Caller, p.Stated(e, f.Caller, f)
+	case events.CallerImported:
 		return f.Caller, p.Stated(e, f.Caller, f)
 	case events.SMSRequested:
 		p.Text(e, store.TextChange{Message: f.Message, Call: e.Call, Recipient: f.To, Purpose: f.Purpose, Body: f.Body, Requested: &at})
 	case events.SMSSent:
 		p.Text(e, store.TextChange{Message: f.Message, Call: e.Call, Recipient: f.To, Purpose: f.Purpose, SID: f.SID, Sent: &at})
 	case events.SMSDelivered:
-		p.Text(e, store.TextChange{Message: f.Message, SID: f.SID, Delivered: &at})
+		p.Text(e, store.TextChange{Message: f.Message, Call: e.Call, SID: f.SID, Delivered: &at})
 	case events.SMSFailed:
-		p.Text(e, store.TextChange{Message: f.Message, SID: f.SID, Code: f.Code, Failed: &at})
+		p.Text(e, store.TextChange{Message: f.Message, Call: e.Call, SID: f.SID, Code: f.Code, Failed: &at})
 	case events.SMSOptedOut:
 		p.OptOut(e, f.Number, true)
 	case events.SMSOptedIn:
@@ -134,7 +188,7 @@ func (m Models) Fold(p *store.Projection, users []string) error {
 		return err
 	}
 	for _, user := range users {
-		in, seq, err := input(all[user])
+		in, seq, err := input(user, all[user])
 		if err != nil {
 			return fmt.Errorf("fold: %w", err)
 		}
@@ -146,7 +200,7 @@ func (m Models) Fold(p *store.Projection, users []string) error {
 			return t, known
 		}
 		c := profile.Fold(in)
-		if c.Calls == 0 {
+		if c.Empty() {
 			p.DropCaller(user)
 			continue
 		}
@@ -186,48 +240,67 @@ func (m Models) Refold(p *store.Projection) (more bool, err error) {
 }
 
 // input is what a profile is folded from, and the newest sequence of it.
-func input(facts []store.CallerFact) (in profile.Input, seq uint64, err error) {
+func input(user string, facts []store.CallerFact) (in profile.Input, seq uint64, err error) {
+	in.Caller = user
 	for _, f := range facts {
 		seq = max(seq, f.Seq)
-		switch f.Name {
-		case events.CallSummarized{}.Name():
-			var s events.CallSummarized
-			if err := json.Unmarshal(f.Fact, &s); err != nil {
-				return in, 0, err
-			}
-			in.Calls = append(in.Calls, profile.Call{ID: f.Call, Fact: s})
-		case events.LeadStaged{}.Name():
-			var s events.LeadStaged
-			if err := json.Unmarshal(f.Fact, &s); err != nil {
-				return in, 0, err
-			}
-			in.Moves = append(in.Moves, profile.Move{Event: f.Event, Stage: s.Stage, By: s.By, Reason: s.Reason, At: f.At.UTC()})
-		case events.CallerCorrected{}.Name():
-			var s events.CallerCorrected
-			if err := json.Unmarshal(f.Fact, &s); err != nil {
-				return in, 0, err
-			}
-			in.Corrections = append(in.Corrections, profile.Correction{Event: f.Event, Field: s.Field, Value: s.Value, By: s.By, At: f.At.UTC()})
+		if err := add(&in, f); err != nil {
+			return in, 0, err
 		}
 	}
 	return in, seq, nil
 }
 
+func add(in *profile.Input, f store.CallerFact) (err error) {
+	at := f.At.UTC()
+	switch f.Name {
+	case events.CallSummarized{}.Name():
+		var s events.CallSummarized
+		err = json.Unmarshal(f.Fact, &s)
+		in.Calls = append(in.Calls, profile.Call{ID: f.Call, Fact: s})
+	case events.LeadStaged{}.Name():
+		var s events.LeadStaged
+		err = json.Unmarshal(f.Fact, &s)
+		in.Moves = append(in.Moves, profile.Move{Event: f.Event, Stage: s.Stage, By: s.By, Reason: s.Reason, At: at})
+	case events.CallerCorrected{}.Name():
+		var s events.CallerCorrected
+		err = json.Unmarshal(f.Fact, &s)
+		in.Corrections = append(in.Corrections, profile.Correction{Event: f.Event, Field: s.Field, Value: s.Value, By: s.By, Reason: s.Reason, At: at})
+	case events.CallerImported{}.Name():
+		var s events.CallerImported
+		err = json.Unmarshal(f.Fact, &s)
+		in.Imports = append(in.Imports, profile.Import{Event: f.Event, At: at, Fact: s})
+	case events.MemoryStored{}.Name():
+		var s events.MemoryStored
+		err = json.Unmarshal(f.Fact, &s)
+		in.Stored = append(in.Stored, profile.Stored{Event: f.Event, At: at, Fact: s})
+	case events.MemoryForgotten{}.Name():
+		var s events.MemoryForgotten
+		err = json.Unmarshal(f.Fact, &s)
+		in.Forgotten = append(in.Forgotten, s.Memory)
+	}
+	return err
+}
+
 func callerRows(user string, c profile.Caller, seq uint64) (out store.CallerRows, err error) {
-	raw, sha := c.JSON()
+	fields, former, sha := c.JSON()
 	out.Profile = store.ProfileRow{
-		User: user, Name: c.Name, Template: c.Template, QuickBio: c.QuickBio, SHA: sha, Profile: raw,
-		First: c.First, Last: c.Last, Calls: c.Calls, Seq: seq,
+		User: user, Name: c.Name, Template: c.Template, QuickBio: c.QuickBio, SHA: sha, Profile: fields, Former: former,
+		First: known(c.First), Last: known(c.Last), Calls: c.Calls, Seq: seq,
 	}
 	for _, m := range c.Memories {
 		out.Memories = append(out.Memories, store.MemoryRow{
-			ID: m.ID, Type: "fact", Key: m.Key, Value: m.Value, Content: m.Value, Call: m.Call, Evidence: m.Evidence,
-			Subject: m.Subject, Origin: "call", Turn: m.Turn, At: m.At, Seq: seq,
+			ID: m.ID, Type: m.Type, Key: m.Key, Value: m.Value, Content: m.Content, Call: m.Call, Evidence: m.Evidence, Subject: m.Subject,
+			Origin: m.Origin, By: m.By, Turn: m.Turn, At: m.At, Last: m.Last, Times: m.Times, Expires: m.Expires, Seq: seq,
 		})
 	}
 	out.Averages = map[string]store.Average{}
 	for _, a := range c.Averages {
-		out.Averages[a.Metric] = store.Average{N: a.N, Sum: a.Sum, Min: a.Min, Max: a.Max}
+		of := store.Average{N: a.N, Sum: a.Sum}
+		if a.Measured > 0 {
+			of.Min, of.Max = &a.Min, &a.Max
+		}
+		out.Averages[a.Metric] = of
 	}
 	history, err := json.Marshal(c.Lead)
 	if err != nil {
@@ -235,7 +308,19 @@ func callerRows(user string, c profile.Caller, seq uint64) (out store.CallerRows
 	}
 	if len(c.Lead) > 0 {
 		last := c.Lead[len(c.Lead)-1]
-		out.Lead = store.LeadRow{Stage: last.Stage, Since: last.At, First: c.First, History: history, Seq: seq}
+		first := c.First
+		if first.IsZero() {
+			first = c.Lead[0].At
+		}
+		out.Lead = store.LeadRow{Stage: last.Stage, Since: last.At, First: first, History: history, Seq: seq}
 	}
 	return out, nil
+}
+
+// known is nil for a time that is not.
+func known(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return &at
 }

@@ -96,6 +96,7 @@ func Check(s events.Settings) error {
 		text(fmt.Sprintf("transfers[%d].name", i), t.Name, 60, true)
 		number(fmt.Sprintf("transfers[%d].number", i), t.Number)
 	}
+	errs = append(errs, checkFields(s.Template)...)
 	return errors.Join(append(errs, checkSliders(s.Sliders)...)...)
 }
 
@@ -128,7 +129,7 @@ func Fill(text string, s events.Settings, caller string, now time.Time) string {
 
 // Keys are what Set takes.
 const Keys = "name agent greeting returning_greeting time_zone language voice voice_provider fallback_number status " +
-	"numbers sms_to transfers blocks.<role|tone|style|knowledge|safety> sliders.<name>"
+	"numbers sms_to transfers extra_fields blocks.<role|tone|style|knowledge|safety> sliders.<name>"
 
 // Set changes one setting by name, as people write it: lists with commas,
 // transfers as JSON.
@@ -166,6 +167,8 @@ func Set(s *events.Settings, key, value string) error {
 			return fmt.Errorf(`transfers: want JSON such as [{"name":"claims","number":"+1…","description":"…"}]: %w`, err)
 		}
 		s.Transfers = t
+	case key == "extra_fields":
+		return setFields(s, value)
 	case group == "blocks" && name != "":
 		if s.Blocks == nil {
 			s.Blocks = map[string]string{}

@@ -26,7 +26,7 @@ type CallerContext struct {
 	QuickBio  string            `json:"quick_bio"`
 	Profile   json.RawMessage   `json:"profile"`
 	Calls     int               `json:"total_calls"`
-	Last      time.Time         `json:"last_call_at"`
+	Last      time.Time         `json:"last_call_at"` // zero: never called
 	Stage     string            `json:"lead_stage"`
 	Summaries []SummaryOf       `json:"recent_summaries"`
 	Style     map[string]int    `json:"personality"` // averages, 0 to 100
@@ -38,13 +38,17 @@ type CallerContext struct {
 func (t *Tenant) CallerContext(ctx context.Context, user string, summaries int) (CallerContext, error) {
 	c, err := one(ctx, t, func(r pgx.CollectableRow) (c CallerContext, err error) {
 		var stage *string
+		var last *time.Time
 		var sums, style, memories []byte
-		if err := r.Scan(&c.Name, &c.QuickBio, &c.Profile, &c.Calls, &c.Last, &stage, &sums, &style, &memories); err != nil {
+		if err := r.Scan(&c.Name, &c.QuickBio, &c.Profile, &c.Calls, &last, &stage, &sums, &style, &memories); err != nil {
 			return c, err
 		}
 		c.Known = true
 		if stage != nil {
 			c.Stage = *stage
+		}
+		if last != nil {
+			c.Last = *last
 		}
 		averages := map[string]Average{}
 		if style != nil {
@@ -56,15 +60,17 @@ func (t *Tenant) CallerContext(ctx context.Context, user string, summaries int) 
 		}
 		return c, errors.Join(err, json.Unmarshal(sums, &c.Summaries), json.Unmarshal(memories, &c.Memories))
 	}, `
-		SELECT p.name, p.quick_bio, p.profile, p.total_calls, p.last_call_at,
+		SELECT p.name, p.quick_bio,
+			(SELECT coalesce(jsonb_object_agg(f.key, f.value - 'history' - 'each'), '{}') FROM jsonb_each(p.profile) f), p.total_calls, p.last_call_at,
 			(SELECT stage FROM leads l WHERE l.customer_id = $1 AND l.user_id = $2),
 			(SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.call_date DESC, s.call_id), '[]') FROM (
 				SELECT call_id, call_date, summary, key_topics, sentiment, resolution_status FROM call_summaries
 				WHERE customer_id = $1 AND user_id = $2 ORDER BY call_date DESC, call_id LIMIT $3) s),
 			(SELECT averages FROM personality_averages a WHERE a.customer_id = $1 AND a.user_id = $2),
 			(SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM (
-				SELECT DISTINCT ON (key) key, value FROM memories m WHERE m.customer_id = $1 AND m.user_id = $2
-				ORDER BY key, created_at DESC, id LIMIT 50) m)
+				SELECT DISTINCT ON (key) key, coalesce(nullif(content, ''), value) AS value FROM memories m
+				WHERE m.customer_id = $1 AND m.user_id = $2 AND (m.expires_at IS NULL OR m.expires_at > now())
+				ORDER BY key, last_said_at DESC, id LIMIT 50) m)
 		FROM caller_profiles p WHERE p.customer_id = $1 AND p.user_id = $2`, user, summaries)
 	if errors.Is(err, ErrNotFound) {
 		return CallerContext{}, nil

@@ -183,3 +183,22 @@ func (s *Store) Template(ctx context.Context, id string) (t events.Template, err
 	})
 	return t, err
 }
+
+// ListTemplates is every industry template there is, by id.
+func (s *Store) ListTemplates(ctx context.Context) (all []events.Template, err error) {
+	err = s.platform(ctx, func(q pgx.Tx) error {
+		rows, err := q.Query(ctx, `SELECT template FROM industry_templates ORDER BY template_id`)
+		if err != nil {
+			return err
+		}
+		all, err = pgx.CollectRows(rows, func(r pgx.CollectableRow) (t events.Template, err error) {
+			var raw []byte
+			if err := r.Scan(&raw); err != nil {
+				return t, err
+			}
+			return t, json.Unmarshal(raw, &t)
+		})
+		return err
+	})
+	return all, err
+}

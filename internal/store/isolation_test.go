@@ -307,8 +307,8 @@ var (
 // known is a caller as folded from calls.
 func known(name string) store.CallerRows {
 	return store.CallerRows{
-		Profile:  store.ProfileRow{User: received.From, Name: name, Profile: []byte(`{"name":"` + name + `"}`), QuickBio: "bio of " + name, First: created, Last: created, Calls: 1},
-		Memories: []store.MemoryRow{{ID: "m", Type: "fact", Key: "dog", Value: name + "'s", Origin: "call", At: created}},
+		Profile:  store.ProfileRow{User: received.From, Name: name, Profile: []byte(`{"personal.name":{"value":"` + name + `"}}`), QuickBio: "bio of " + name, First: &created, Last: &created, Calls: 1},
+		Memories: []store.MemoryRow{{ID: "m", Type: "fact", Key: "dog", Value: name + "'s", Origin: "call", At: created, Last: created, Times: 1}},
 		Averages: map[string]store.Average{"warmth": {N: 2, Sum: 140_000_000}},
 		Lead:     store.LeadRow{Stage: "Follow-up", Since: created, First: created, History: []byte("[]")},
 	}
@@ -381,6 +381,24 @@ func writes(id events.Tenant, name string) map[string]func(*store.Projection) er
 		"Text": plain(func(p *store.Projection) {
 			p.Text(event(id, "CA1", 18, message), store.TextChange{Message: "m1", Call: "CA1", Recipient: "+1", Body: "for " + name, Sent: &at})
 		}),
+		"Erase": func(p *store.Projection) error {
+			p.Received(event(id, "CA9", 19, received), received)
+			users, err := p.Erase(event(id, "CA9", 20, events.CallErased{}), []string{"CA9"})
+			if err == nil && !slices.Equal(users, []string{received.From}) {
+				err = fmt.Errorf("callers %v", users)
+			}
+			return err
+		},
+		"Erased": func(p *store.Projection) error {
+			if _, err := p.Erase(event(id, "CA8", 21, events.CallErased{}), []string{"CA8"}); err != nil {
+				return err
+			}
+			erased, err := p.Erased([]string{"CA1", "CA8"})
+			if err == nil && (len(erased) != 1 || !erased["CA8"]) {
+				err = fmt.Errorf("erased %v", erased)
+			}
+			return err
+		},
 		"OptOut":     plain(func(p *store.Projection) { p.OptOut(event(id, "", 8, optedOut), optedOut.Number, true) }),
 		"SaveCaller": plain(func(p *store.Projection) { p.SaveCaller(known(name)) }),
 		"SetApplied": plain(func(p *store.Projection) { p.SetApplied(9, "e") }),

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,11 +23,12 @@ type Projection struct {
 	Applied uint64 // sequence of the last event applied before
 	Event   string // its id; empty where a former version applied it
 
-	ctx  context.Context
-	q    tx
-	name string
-	rows gathered
-	err  error // why nothing may be written
+	ctx    context.Context
+	q      tx
+	name   string
+	rows   gathered
+	erased bool  // calls of the tenant were
+	err    error // why nothing may be written
 }
 
 // Project runs f in such a transaction. streamCreated is when the stream came
@@ -57,15 +59,17 @@ func (t *Tenant) project(ctx context.Context, into, name string, streamCreated t
 			Seq     int64
 			Event   string
 			Created time.Time
+			Erased  bool
 		}
-		rows, err := query(ctx, q, pgx.RowToStructByPos[offset], `SELECT seq, event_id, stream_created FROM projection_offsets WHERE customer_id = $1 AND projection = $2 FOR UPDATE`, name)
+		rows, err := query(ctx, q, pgx.RowToStructByPos[offset], `
+			SELECT seq, event_id, stream_created, EXISTS (SELECT FROM erased_calls WHERE customer_id = $1) FROM projection_offsets WHERE customer_id = $1 AND projection = $2 FOR UPDATE`, name)
 		if err != nil {
 			return err
 		}
 		if !rows[0].Created.Equal(streamCreated) {
 			return ErrRecreated
 		}
-		p := &Projection{Applied: uint64(rows[0].Seq), Event: rows[0].Event, ctx: ctx, q: q, name: name}
+		p := &Projection{Applied: uint64(rows[0].Seq), Event: rows[0].Event, ctx: ctx, q: q, name: name, erased: rows[0].Erased}
 		if err := f(p); err != nil {
 			return err
 		}
@@ -151,6 +155,9 @@ func (p *Projection) Summarized(e events.Event, f events.CallSummarized) error {
 	variables, metrics := map[string]string{}, map[string]int64{}
 	for _, v := range f.Findings {
 		variables[v.Field] = v.Value
+	}
+	if len(f.Findings) == 0 {
+		maps.Copy(variables, f.Variables)
 	}
 	for _, m := range f.Style {
 		metrics[m.Metric] = m.Micros
@@ -271,26 +278,29 @@ func (p *Projection) Refolded(after *string) { p.rows.refolded, p.rows.refold = 
 // ProfileRow is what is known about a caller.
 type ProfileRow struct {
 	User, Name, Template, QuickBio, SHA string
-	Profile                             []byte // canonical JSON
-	First, Last                         time.Time
+	Profile, Former                     []byte     // canonical JSON
+	First, Last                         *time.Time // call; nil before there is one
 	Calls                               int
 	Seq                                 uint64
 }
 
 // MemoryRow is one thing worth remembering about a caller.
 type MemoryRow struct {
-	ID, Type, Key, Value, Content, Call, Evidence, Subject, Origin string
-	Turn                                                           int
-	At                                                             time.Time
-	Seq                                                            uint64
+	ID, Type, Key, Value, Content, Call, Evidence, Subject, Origin, By string
+	Turn                                                               int
+	At, Last                                                           time.Time // first and last said
+	Times                                                              int       // calls it was said in
+	Expires                                                            *time.Time
+	Seq                                                                uint64
 }
 
-// Average is one trait over all calls, in millionths.
+// Average is one trait over all calls, in millionths. Min and Max are of calls
+// measured here; nil where all of N were imported.
 type Average struct {
-	N   int64 `json:"n"`
-	Sum int64 `json:"sum"`
-	Min int64 `json:"min"`
-	Max int64 `json:"max"`
+	N   int64  `json:"n"`
+	Sum int64  `json:"sum"`
+	Min *int64 `json:"min,omitempty"`
+	Max *int64 `json:"max,omitempty"`
 }
 
 // LeadRow is where a caller stands; without a Stage, nowhere yet.
@@ -315,6 +325,52 @@ func (p *Projection) SaveCaller(rows CallerRows) { p.rows.callers = append(p.row
 // DropCaller removes everything folded about a caller nothing is known of any
 // more.
 func (p *Projection) DropCaller(user string) { p.rows.dropped = append(p.rows.dropped, user) }
+
+// ofCalls are the tables with rows of single calls, beside the facts about
+// callers.
+var ofCalls = []string{"calls", "transfers", "recordings", "messages_taken", "texts", "call_summaries", "personality_metrics"}
+
+// Erase removes what there is of some calls, for an event that says they were
+// erased, and remembers them. It names the callers who are to be folded anew.
+func (p *Projection) Erase(e events.Event, calls []string) (users []string, err error) {
+	p.of(e)
+	if err := p.flush(); err != nil || len(calls) == 0 {
+		return nil, err
+	}
+	p.erased = true
+	if _, err := p.q.exec(p.ctx, `INSERT INTO erased_calls (customer_id, call_id, seq) SELECT $1::int, call, $3 FROM unnest($2::text[]) AS call ON CONFLICT DO NOTHING`, calls, int64(e.Seq)); err != nil {
+		return nil, err
+	}
+	users, err = query(p.ctx, p.q, pgx.RowTo[string], `
+		SELECT user_id FROM calls WHERE customer_id = $1 AND call_id = ANY ($2) AND user_id IS NOT NULL
+		UNION SELECT user_id FROM call_summaries WHERE customer_id = $1 AND call_id = ANY ($2)
+		UNION SELECT user_id FROM caller_facts WHERE customer_id = $1 AND call_id = ANY ($2) AND name <> 'call.summarized' AND call_id <> '' ORDER BY 1`, calls)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.q.exec(p.ctx, `DELETE FROM caller_facts WHERE customer_id = $1 AND user_id = ANY ($3) AND call_id = ANY ($2)`, calls, users); err != nil {
+		return nil, err
+	}
+	for _, table := range ofCalls {
+		if _, err := p.q.exec(p.ctx, `DELETE FROM `+table+` WHERE customer_id = $1 AND call_id = ANY ($2)`, calls); err != nil {
+			return nil, err
+		}
+	}
+	return users, nil
+}
+
+// Erased are those of some calls that were erased.
+func (p *Projection) Erased(calls []string) (map[string]bool, error) {
+	out := map[string]bool{}
+	if !p.erased || len(calls) == 0 {
+		return out, p.err
+	}
+	rows, err := query(p.ctx, p.q, pgx.RowTo[string], `SELECT call_id FROM erased_calls WHERE customer_id = $1 AND call_id = ANY ($2)`, calls)
+	for _, call := range rows {
+		out[call] = true
+	}
+	return out, err
+}
 
 // Floor is where to go on reading the stream after a start: everything up to
 // seq is surely in the rows, and event is the one at seq. Zero and empty when

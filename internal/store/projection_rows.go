@@ -383,15 +383,16 @@ func (g *gathered) writeCallers(do queue) error {
 		do(len(g.dropped), `DELETE FROM `+table+` WHERE customer_id = $1 AND user_id = ANY ($2)`, g.dropped)
 	}
 	do(len(c), `
-		INSERT INTO caller_profiles (customer_id, user_id, name, template, profile, quick_bio, first_call_at, last_call_at, total_calls, profile_sha256, seq)
-		SELECT $1::int, * FROM unnest($2::text[], $3::text[], $4::text[], $5::jsonb[], $6::text[], $7::timestamptz[], $8::timestamptz[], $9::int[], $10::text[], $11::bigint[])
-		ON CONFLICT (customer_id, user_id) DO UPDATE SET name = excluded.name, template = excluded.template, profile = excluded.profile,
+		INSERT INTO caller_profiles (customer_id, user_id, name, template, profile, former, quick_bio, first_call_at, last_call_at, total_calls, profile_sha256, seq)
+		SELECT $1::int, * FROM unnest($2::text[], $3::text[], $4::text[], $5::jsonb[], $6::jsonb[], $7::text[], $8::timestamptz[], $9::timestamptz[], $10::int[], $11::text[], $12::bigint[])
+		ON CONFLICT (customer_id, user_id) DO UPDATE SET name = excluded.name, template = excluded.template, profile = excluded.profile, former = excluded.former,
 			quick_bio = excluded.quick_bio, first_call_at = excluded.first_call_at, last_call_at = excluded.last_call_at,
 			total_calls = excluded.total_calls, profile_sha256 = excluded.profile_sha256, seq = excluded.seq`,
 		column(c, func(r CallerRows) string { return r.Profile.User }), column(c, func(r CallerRows) string { return r.Profile.Name }),
 		column(c, func(r CallerRows) string { return r.Profile.Template }), column(c, func(r CallerRows) string { return string(r.Profile.Profile) }),
-		column(c, func(r CallerRows) string { return r.Profile.QuickBio }), column(c, func(r CallerRows) time.Time { return r.Profile.First }),
-		column(c, func(r CallerRows) time.Time { return r.Profile.Last }), column(c, func(r CallerRows) int { return r.Profile.Calls }),
+		column(c, func(r CallerRows) string { return cmp.Or(string(r.Profile.Former), "{}") }),
+		column(c, func(r CallerRows) string { return r.Profile.QuickBio }), column(c, func(r CallerRows) *time.Time { return r.Profile.First }),
+		column(c, func(r CallerRows) *time.Time { return r.Profile.Last }), column(c, func(r CallerRows) int { return r.Profile.Calls }),
 		column(c, func(r CallerRows) string { return r.Profile.SHA }), column(c, func(r CallerRows) int64 { return int64(r.Profile.Seq) }))
 
 	var owners []string
@@ -417,15 +418,18 @@ func (g *gathered) writeCallers(do queue) error {
 		averages = append(averages, string(raw))
 	}
 	do(len(m), `
-		INSERT INTO memories (customer_id, user_id, id, type, key, value, content, call_id, turn, evidence, subject, origin, created_at, seq)
-		SELECT $1::int, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[])
+		INSERT INTO memories (customer_id, user_id, id, type, key, value, content, call_id, turn, evidence, subject, origin, created_at, seq, stated_by, last_said_at, times, expires_at)
+		SELECT $1::int, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
+			$15::text[], $16::timestamptz[], $17::int[], $18::timestamptz[])
 		ON CONFLICT DO NOTHING`, owners,
 		column(m, func(r MemoryRow) string { return r.ID }), column(m, func(r MemoryRow) string { return r.Type }),
 		column(m, func(r MemoryRow) string { return r.Key }), column(m, func(r MemoryRow) string { return r.Value }),
 		column(m, func(r MemoryRow) string { return r.Content }), column(m, func(r MemoryRow) string { return r.Call }),
 		column(m, func(r MemoryRow) int { return r.Turn }), column(m, func(r MemoryRow) string { return r.Evidence }),
 		column(m, func(r MemoryRow) string { return r.Subject }), column(m, func(r MemoryRow) string { return r.Origin }),
-		column(m, func(r MemoryRow) time.Time { return r.At }), column(m, func(r MemoryRow) int64 { return int64(r.Seq) }))
+		column(m, func(r MemoryRow) time.Time { return r.At }), column(m, func(r MemoryRow) int64 { return int64(r.Seq) }),
+		column(m, func(r MemoryRow) string { return r.By }), column(m, func(r MemoryRow) time.Time { return r.Last }),
+		column(m, func(r MemoryRow) int { return r.Times }), column(m, func(r MemoryRow) *time.Time { return r.Expires }))
 	do(len(c), `
 		INSERT INTO personality_averages (customer_id, user_id, averages, seq) SELECT $1::int, * FROM unnest($2::text[], $3::jsonb[], $4::bigint[])
 		ON CONFLICT (customer_id, user_id) DO UPDATE SET averages = excluded.averages, seq = excluded.seq`,

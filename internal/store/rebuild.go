@@ -41,6 +41,7 @@ var readModels = []readModel{
 	{"texts", []string{"message_id"}, ofCall},
 	{"sms_opt_outs", []string{"number"}, "x.number = $2"},
 	{"tenant_templates", nil, ""},
+	{"erased_calls", []string{"call_id"}, ""},
 }
 
 // Rebuild is Project for the read models beside those in use.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"neurosphere.ai/neurosphere/events"
@@ -18,6 +19,9 @@ func Templates() ([]events.Template, error) {
 			Name   string          `json:"display_name"`
 			Fields json.RawMessage `json:"fields"`
 			Bio    string          `json:"quick_bio_format"`
+			// By path; beside the fields, whose form is others' too.
+			Modes     map[string]string `json:"modes"`
+			Sensitive []string          `json:"sensitive"`
 		}
 		if err := json.Unmarshal(raw, &t); err != nil {
 			return err
@@ -25,6 +29,9 @@ func Templates() ([]events.Template, error) {
 		fields, err := flatten("", t.Fields)
 		if err != nil {
 			return fmt.Errorf("template %s: %w", t.ID, err)
+		}
+		for i, f := range fields {
+			fields[i].Mode, fields[i].Sensitive = t.Modes[f.Path], slices.Contains(t.Sensitive, f.Path)
 		}
 		out = append(out, events.Template{ID: t.ID, Name: t.Name, Fields: fields, BioFormat: t.Bio})
 		return nil

@@ -47,9 +47,9 @@ type wireField struct {
 
 // request is the user message and the schema the answer must fit.
 func request(s events.Settings, c call, started time.Time) (user string, schema json.RawMessage, err error) {
-	fields := make([]wireField, 0, len(s.Template.Fields))
-	paths := []string{}
-	for _, f := range s.Template.Fields {
+	all := s.Template.All()
+	fields, paths := make([]wireField, 0, len(all)), []string{}
+	for _, f := range all {
 		fields = append(fields, wireField{f.Path, f.Type, f.Values})
 		paths = append(paths, f.Path)
 	}
@@ -130,7 +130,7 @@ func adopt(s events.Settings, c call, raw string, sum *events.CallSummarized) er
 		claims = append(claims, f)
 	}
 	accepted, rejected := profile.Gate(profile.GateInput{
-		Turns: c.turns, Fields: s.Template.Fields, Agent: s.Agent, StartedAt: sum.StartedAt, Zone: zone,
+		Turns: c.turns, Fields: s.Template.All(), Agent: s.Agent, StartedAt: sum.StartedAt, Zone: zone,
 	}, claims)
 	for _, f := range accepted {
 		if mask.OnlyMarks(f.Value) {
