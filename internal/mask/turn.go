@@ -232,6 +232,8 @@ func (t *turn) counts(n number) bool {
 		return true
 	case units[next] && len(n.digits) <= 7, next == "square" || nextButOne == "feet":
 		return true
+	case n.scaled:
+		return !t.c.asked.secrets() || t.chatty > 2
 	case n.what == code:
 		tail := strings.TrimLeft(t.words[n.first].low, "0123456789")
 		return units[tail] || tail == "s"
@@ -284,8 +286,11 @@ func (t *turn) formatted(n number, h hint) kind {
 
 // coded is a word with digits in it.
 func (t *turn) coded(n number, h hint) kind {
-	long := len(n.digits) >= 7 && len(t.words[n.first].low) != 17 // a VIN
+	vin := len(t.words[n.first].low) == 17
+	long := len(n.digits) >= 7 && !vin
 	switch {
+	case isCard(n.digits) || len(n.digits) >= 13 && !vin && !h.kind.stays():
+		return card
 	case h.kind.isSecret() && len(n.digits) >= 3 && (h.strong || long):
 		return h.kind
 	case h.kind != none && h.kind != secret:

@@ -140,10 +140,11 @@ func formatted(text string, w *word) {
 	before := strings.TrimRight(text[:w.from], " ")
 	priced := strings.HasSuffix(before, "$") || strings.HasSuffix(before, "£") || strings.HasSuffix(before, "€")
 	switch {
-	case seps == "" && priced:
+	case seps == "" && priced && groups[0] <= 9:
 	case seps == "":
 		return
-	case seps[0] == '/' && len(seps) < 3, seps[0] == ':':
+	case seps[0] == '/' && slashed(groups):
+	case seps == ":" && groups[0] <= 2 && groups[1] == 2:
 	case seps == "." && groups[1] <= 2 && groups[0] <= 6:
 	case seps[0] == ',' && amount(groups, seps):
 	case (seps == "--" || seps == "..") && dateGroups(groups):
@@ -154,9 +155,23 @@ func formatted(text string, w *word) {
 	w.digits = onlyDigits(text[w.from:to])
 }
 
+// slashed: 12/25/2018, 08/27 or 1/2.
+func slashed(groups []int) bool {
+	long := 0
+	for _, n := range groups {
+		if n > 4 {
+			return false
+		}
+		if n > 2 {
+			long++
+		}
+	}
+	return len(groups) <= 3 && long <= 1
+}
+
 // amount: 4,500 or 1,234,567.89.
 func amount(groups []int, seps string) bool {
-	if groups[0] > 3 {
+	if groups[0] > 3 || len(groups) > 5 {
 		return false
 	}
 	for i, n := range groups[1:] {
@@ -202,6 +217,7 @@ type number struct {
 	bySpeech    bool   // in words only
 	said        int    // words it is made of
 	hyphens     bool   // 123-45-6789
+	scaled      bool   // with a hundred or thousand in it
 	what        form   // of a single word; figure for runs
 }
 
@@ -236,59 +252,60 @@ func numbers(text string, words []word) (out []number) {
 func run(text string, words []word, first int) number {
 	n := number{first: first, last: first, what: figure, bySpeech: true, hyphens: true}
 	for i := first; i < len(words); i++ {
-		w := words[i]
-		if i > first && !joined(text, words, i, &n) {
+		if i > first && (!joined(text, words, i, &n) || n.date() || words[i].what == figure && isDay(words[i].digits)) {
 			break
 		}
-		times := repeats[w.low]
-		if times > 0 && i+1 < len(words) && len(words[i+1].digits) == 1 && words[i+1].what != code {
-			i++
-			w = words[i]
-			n.said++
-		} else {
-			times = 1
+		if i > first && fillers[words[i].low] {
+			continue
 		}
-		switch w.what {
-		case figure:
-			if len(w.digits) == 8 && isDate(w.digits) || n.digits != "" && len(n.digits) == 8 && len(n.groups) == 1 && isDate(n.digits) {
-				if i > first {
-					return n // a date of its own
-				}
-			}
-			n.bySpeech = false
-		case spoken:
-			n.hyphens = false
-		default:
-			if fillers[w.low] && i > first && i+1 < len(words) && words[i+1].digits != "" {
-				continue
-			}
-			return n
+		digits, end := said(text, words, i)
+		if digits == "" {
+			break
 		}
-		d := w.digits
-		if w.what == spoken && ten(d) && i+1 < len(words) && words[i+1].what == spoken && unit(words[i+1].digits) && gap(text, words, i+1) {
-			d = d[:1] + words[i+1].digits // forty two
-			i++
-			n.said++
-		}
-		n.digits += strings.Repeat(d, times)
-		n.groups = append(n.groups, times*len(d))
-		n.last = i
-		n.said++
-		if w.stop != 0 && i+1 < len(words) && words[i+1].what != w.what {
+		n.digits += digits
+		n.groups = append(n.groups, len(digits))
+		n.said += end - i + 1
+		n.bySpeech = n.bySpeech && words[end].what != figure
+		n.hyphens = n.hyphens && words[i].what == figure
+		n.scaled = n.scaled || scales[words[i].low] != ""
+		n.last, i = end, end
+		if words[end].stop != 0 && end+1 < len(words) && words[end+1].what != words[end].what {
 			break
 		}
 	}
 	return n
 }
 
-func ten(d string) bool  { return len(d) == 2 && d[1] == '0' && d[0] > '1' }
-func unit(d string) bool { return len(d) == 1 && d != "0" }
+// date reports whether a number is a day so far, which ends it.
+func (n number) date() bool { return len(n.groups) == 1 && isDay(n.digits) }
 
-// gap reports whether only a space or hyphen is before a word.
-func gap(text string, words []word, i int) bool {
-	between := text[words[i-1].to:words[i].from]
-	return strings.Trim(between, " -") == ""
+func isDay(d string) bool { return len(d) == 8 && isDate(d) }
+
+// said are the digits that a word begins: "7", "double five", "forty two".
+func said(text string, words []word, i int) (digits string, end int) {
+	w := words[i]
+	var next word
+	if i+1 < len(words) {
+		next = words[i+1]
+	}
+	digit := len(next.digits) == 1 && next.what != code
+	switch {
+	case repeats[w.low] > 0 && digit:
+		return strings.Repeat(next.digits, repeats[w.low]), i + 1
+	case w.what == spoken && ten(w.digits) && digit && next.what == spoken && next.digits != "0" && strings.Trim(text[w.to:next.from], " -") == "":
+		return w.digits[:1] + next.digits, i + 1
+	case scales[w.low] != "":
+		return scales[w.low], i
+	case w.what == figure || w.what == spoken:
+		return w.digits, i
+	}
+	return "", i
 }
+
+func ten(d string) bool { return len(d) == 2 && d[1] == '0' && d[0] > '1' }
+
+// scales are said after digits; how many digits they stand for is near enough.
+var scales = map[string]string{"hundred": "00", "thousand": "000"}
 
 // joined reports whether a word goes on with the number before it.
 func joined(text string, words []word, i int, n *number) bool {
@@ -300,7 +317,7 @@ func joined(text string, words []word, i int, n *number) bool {
 		n.hyphens = false
 	}
 	w := words[i]
-	return w.what == figure || w.what == spoken || fillers[w.low] || repeats[w.low] > 0
+	return w.what == figure || w.what == spoken || fillers[w.low] || repeats[w.low] > 0 || n.bySpeech && scales[w.low] != ""
 }
 
 var fillers = map[string]bool{"uh": true, "um": true, "er": true, "uhm": true, "dash": true, "hyphen": true, "space": true, "hmm": true, "mm": true}
