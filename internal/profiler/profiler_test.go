@@ -192,8 +192,8 @@ func erasedCall(call string, at time.Time, from, mark string) []events.Fact {
 			Template: "insurance_v1", Topics: []string{}, Rejected: []events.Reject{}, Messages: []events.Message{}, Style: []events.Measure{{Metric: "patience", Micros: 5}},
 			Findings: []events.Finding{{Turn: 1, Evidence: "Zoe", Subject: "caller", Field: "personal.name", Value: "Zoe", Confidence: "stated"}},
 		},
-		events.SMSRequested{Message: call, To: "+12065550177", Purpose: "summary", Body: mark},
-		events.SMSDelivered{Message: call, SID: "SM" + call},
+		events.SMSRequested{Message: events.Derive("text", call), To: "+12065550177", Purpose: "summary", Body: mark},
+		events.SMSDelivered{Message: events.Derive("text", call), SID: "SM" + call},
 	}
 }
 
