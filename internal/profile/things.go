@@ -125,8 +125,7 @@ type spokenOf struct {
 func (t things) sort(findings []events.Finding) []events.Finding {
 	var mentions []*spokenOf
 	open := map[string]*spokenOf{} // the latest of each number of the model's
-	for i := 0; i < len(findings); i++ {
-		f := findings[i]
+	for i, f := range findings {   // not those that are inherited
 		name, n, leaf, ok := slot(f.Field)
 		if !ok || t[name] == nil {
 			continue

@@ -150,6 +150,9 @@ func anything(t *rapid.T) profile.Input {
 		for range rapid.IntRange(0, 6).Draw(t, "findings") {
 			c.Fact.Findings = append(c.Fact.Findings, saidOn(1, field()+"="+value()).Fact.Findings...)
 		}
+		for i := range c.Fact.Findings { // one sentence may name several
+			c.Fact.Findings[i].Evidence = "the Kia, the Audi and the 2015 one"
+		}
 		in.Calls = append(in.Calls, c)
 	}
 	for i := range rapid.IntRange(0, 4).Draw(t, "others") {

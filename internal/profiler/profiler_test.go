@@ -192,8 +192,8 @@ func erasedCall(call string, at time.Time, from, mark string) []events.Fact {
 			Template: "insurance_v1", Topics: []string{}, Rejected: []events.Reject{}, Messages: []events.Message{}, Style: []events.Measure{{Metric: "patience", Micros: 5}},
 			Findings: []events.Finding{{Turn: 1, Evidence: "Zoe", Subject: "caller", Field: "personal.name", Value: "Zoe", Confidence: "stated"}},
 		},
-		events.SMSRequested{Message: call, To: "+12065550177", Purpose: "summary", Body: mark},
-		events.SMSDelivered{Message: call, SID: "SM" + call},
+		events.SMSRequested{Message: events.Derive("text", call), To: "+12065550177", Purpose: "summary", Body: mark},
+		events.SMSDelivered{Message: events.Derive("text", call), SID: "SM" + call},
 	}
 }
 
@@ -457,9 +457,9 @@ func TestProfilesFollowTheTemplate(t *testing.T) {
 	b, db := testenv.Bus(t), testenv.Postgres(t)
 	leads(t, b, db)
 	version := int64(2) // as in woven
-	set := func(bio string) {
+	set := func(id, bio string, own ...events.Field) {
 		tpl := insurance
-		tpl.BioFormat = bio
+		tpl.ID, tpl.BioFormat, tpl.Extra = id, bio, own
 		version++
 		if _, err := b.Publish(t.Context(), events.New(1, "", began, settingsChanged(1, version, tpl))); err != nil {
 			t.Fatal(err)
@@ -478,9 +478,14 @@ func TestProfilesFollowTheTemplate(t *testing.T) {
 	}
 	reached(t, db, publish(t, b, woven(1, 2)))
 	before := db.Rows(t, 1)
-	set("It is {name}")
-	until(t, "the new bio", func() bool { return bio() == "It is Ann 1" })
-	set(insurance.BioFormat)
+	set("insurance_v2", "It is {name}, {color}", events.Field{Path: "imported.color", Type: "text"})
+	until(t, "the new bio", func() bool { return bio() == "It is Ann 1, red of 1" })
+	if row := strings.Join(db.Rows(t, 1)["caller_profiles"], "\n"); !strings.Contains(row, `"insurance_v2"`) {
+		t.Errorf("profiles are of another template: %s", row)
+	}
+	set("insurance_v2", "It is {name}, {color}", events.Field{Path: "imported.color", Type: "text", Sensitive: true})
+	until(t, "the bio without what is kept sealed", func() bool { return bio() == "" })
+	set(insurance.ID, insurance.BioFormat)
 	until(t, "the old bio", func() bool { return !strings.HasPrefix(bio(), "It is") })
 	until(t, "all is as it was", func() bool {
 		after := db.Rows(t, 1)

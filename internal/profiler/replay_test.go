@@ -108,7 +108,7 @@ func TestReplayFindsWhatIsNotSoAndPutsItRight(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, found := replayed(t, b, db, replay.Options{})
-	if found["calls"] != 6 || found["caller_profiles"] == 0 || got.Different < 20 {
+	if found["calls"] != 7 || found["caller_profiles"] == 0 || got.Different < 20 {
 		t.Errorf("made up: %+v, %v", got, found)
 	}
 	// One caller's alone.

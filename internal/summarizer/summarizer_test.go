@@ -358,17 +358,20 @@ func (f flaky) ClaimExtraction(ctx context.Context, call, key, by string, lease 
 func TestOnlyWhatTheCallerSaidIsFound(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t, testenv.Postgres(t))
+	o.set.Template.Extra = []events.Field{{Path: "own.nickname", Type: "text"}}
+	o.dir.Apply(o.set, false)
 	doc := document(
 		claim("personal.name", "Ann Lee", "My name is Ann Lee"),
+		claim("own.nickname", "Annie", "my nickname is Annie"),
 		claim("personal.name", "Mia", "this is Mia"),
 		claim("policies.auto_1.make", "Ferrari", "I drive a Ferrari"),
 		claim("personal.religion", "Ann", "My name is Ann Lee"),
 	)
 	doc["stage"], doc["stage_evidence"] = "Application", "I want to apply"
 	o.works(newWorker(o.Platform, o.dir, (&says{doc: doc}).ask))
-	e := o.call("CA1", "My name is Ann Lee.")
+	e := o.call("CA1", "My name is Ann Lee, and my nickname is Annie.")
 	sum := o.only()
-	if len(sum.Findings) != 1 || sum.Findings[0].Value != "Ann Lee" || sum.Findings[0].Turn != 1 {
+	if len(sum.Findings) != 2 || sum.Findings[0].Value != "Ann Lee" || sum.Findings[0].Turn != 1 || sum.Findings[1].Field != "own.nickname" {
 		t.Errorf("found %+v", sum.Findings)
 	}
 	var why []string
