@@ -221,7 +221,7 @@ func (im *importer) again(kind, id string, digest uint64) (nth int, do bool) {
 	had, ok := im.before.have[thing(kind, id)]
 	switch {
 	case im.before.closed[thing(kind, id)]:
-		im.report.LeftOut[kind+" erased or forgotten since"]++
+		im.report.LeftOut[kind+" known otherwise by now, or erased or forgotten"]++
 		return 0, false
 	case ok && had.digest == digest:
 		im.report.Same++
