@@ -71,9 +71,12 @@ func (t *Totals) add(p Profile) {
 	}
 }
 
+// errPublishing ends the reading when publishing has failed; why is said there.
+var errPublishing = errors.New("facts are not taken")
+
 type importer struct {
 	ImportOptions
-	bulk    *bus.Bulk
+	yield   func(events.Event, error) bool // publishes
 	before  *ledger
 	report  ImportReport
 	callers map[string]string // by user_id, as far as room was
@@ -102,7 +105,7 @@ func Import(ctx context.Context, b *bus.Bus, o ImportOptions) (ImportReport, err
 		o.Now = time.Now
 	}
 	began := time.Now()
-	im := &importer{ImportOptions: o, bulk: b.Bulk(), callers: map[string]string{}, said: began, report: ImportReport{
+	im := &importer{ImportOptions: o, callers: map[string]string{}, said: began, report: ImportReport{
 		Dry: o.Dry, Tables: []TableReport{}, LeftOut: map[string]int{}, Notes: map[string]int{}, Expected: Totals{Traits: map[string]Trait{}},
 	}}
 	s, err := open(ctx, o.DSN, o.Tenant)
@@ -113,10 +116,12 @@ func Import(ctx context.Context, b *bus.Bus, o ImportOptions) (ImportReport, err
 	if im.before, err = readLedger(ctx, b, o.Tenant, o.Progress); err != nil {
 		return im.report, err
 	}
-	if err := im.run(ctx, s); err != nil {
-		return im.report, err
-	}
-	err = im.bulk.Flush(ctx)
+	err = b.PublishAll(ctx, func(yield func(events.Event, error) bool) {
+		im.yield = yield
+		if err := im.run(ctx, s); err != nil && !errors.Is(err, errPublishing) {
+			yield(events.Event{}, err)
+		}
+	}, nil)
 	im.report.Took = time.Since(began)
 	return im.report, err
 }
@@ -189,8 +194,8 @@ func (im *importer) state(ctx context.Context, all ...events.Event) error {
 		if im.Dry {
 			continue
 		}
-		if err := im.bulk.Put(ctx, e); err != nil {
-			return err
+		if !im.yield(e, nil) {
+			return errPublishing
 		}
 	}
 	im.report.Stated++
