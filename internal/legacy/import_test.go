@@ -174,7 +174,7 @@ func again(d *testenv.Database, b *bus.Bus) func(*testing.T) {
 		}
 		for round, value := range []string{"now this", "then that", "now this"} { // and back again
 			run(t, owner, `UPDATE memories SET value = '`+value+`' WHERE id = md5('m7')::uuid`,
-				`UPDATE caller_profiles SET preferred_name = '`+value+`', updated_at = '2030-01-01' WHERE user_id = '2065000003'`,
+				`UPDATE caller_profiles SET preferred_name = '`+value+`', updated_at = '2030-01-01' WHERE user_id = '2065000005'`,
 				`UPDATE call_summaries SET summary = '`+value+`' WHERE id = md5('s5')::uuid`)
 			if r := importOld(t, b, opts); r.Changed != 3 || r.Stated != 3 {
 				t.Errorf("round %d: stated %d, changed %d, want 3", round, r.Stated, r.Changed)
@@ -295,6 +295,29 @@ func content(d *testenv.Database, b *bus.Bus) func(*testing.T) {
 			t.Errorf("caller:\n%s", diff)
 		}
 	}
+}
+
+// Long words are masked too, and nothing else of them changes.
+func TestLongWordsAreMasked(t *testing.T) {
+	d, b := testenv.Postgres(t), testenv.Bus(t)
+	_, owner := database(t, d)
+	old{memories: 1, profiles: 30}.load(t, owner)
+	long := strings.Repeat("he talked on about the weather and the garden ", 200)
+	run(t, owner, `UPDATE memories SET user_id = 'admin', value = '`+long+`and my card number is 4111 1111 1111 1111 `+long+`'`)
+	tenant := d.Customer(t, events.Settings{}).Tenant
+	importOld(t, b, legacy.ImportOptions{DSN: owner, Tenant: tenant})
+	for _, e := range facts(t, b, tenant) {
+		f, ok := e.Fact.(events.MemoryStored)
+		if !ok {
+			continue
+		}
+		before, after, found := strings.Cut(f.Content, "and my card number is ")
+		if !found || before != long || strings.Contains(f.Content, "1111") || !strings.HasPrefix(after[strings.Index(after, " ")+1:], "he talked on") {
+			t.Errorf("%d of %d characters before, then %.60q", len(before), len(long), after)
+		}
+		return
+	}
+	t.Error("no memory")
 }
 
 func TestCallerOf(t *testing.T) {
