@@ -336,3 +336,24 @@ func TestCallerOf(t *testing.T) {
 		t.Errorf("%d bytes", len(got))
 	}
 }
+
+// BenchmarkImportLegacy imports the same database, and then finds that it has.
+func BenchmarkImportLegacy(b *testing.B) {
+	o := old{memories: 1_000_000, profiles: 30_000}
+	for range b.N {
+		b.StopTimer()
+		d, log := testenv.Postgres(b), testenv.Bus(b)
+		_, owner := database(b, d)
+		o.load(b, owner)
+		opts := legacy.ImportOptions{DSN: owner, Tenant: d.Customer(b, events.Settings{}).Tenant}
+		b.StartTimer()
+		r := importOld(b, log, opts)
+		b.ReportMetric(float64(r.Stated)/r.Took.Seconds(), "facts/s")
+		again := importOld(b, log, opts)
+		b.ReportMetric(float64(again.Same)/again.Took.Seconds(), "facts/s-again")
+		if again.Stated > 0 || again.Same != r.Stated {
+			b.Errorf("stated %d, then %d; %d the same", r.Stated, again.Stated, again.Same)
+		}
+		b.Logf("%d facts in %v, again in %v", r.Stated, r.Took, again.Took)
+	}
+}

@@ -169,7 +169,7 @@ func (m *migration) oids() (out []uint32) {
 
 func (m *migration) sums(ctx context.Context) (s Sums, err error) {
 	err = m.conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM memories), (SELECT count(*) FROM (
-			SELECT DISTINCT call_id, `+sameCaller+`, CASE WHEN call_id = '' THEN id END FROM call_summaries) c),
+			SELECT DISTINCT call_id, `+sameCaller+`, CASE WHEN call_id IN (`+sharedCalls+`) THEN id END FROM call_summaries) c),
 		(SELECT count(DISTINCT user_id) FROM caller_profiles), (SELECT coalesce(sum(total_calls), 0) FROM caller_profiles),
 		(SELECT count(*) FROM personality_metrics), (SELECT coalesce(sum(satisfaction_level), 0) FROM personality_metrics),
 		(SELECT coalesce(sum(call_count), 0) FROM personality_averages)`).
