@@ -99,7 +99,7 @@ func (m *migration) run(ctx context.Context) (err error) {
 	if m.report.Before, err = m.sums(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{m.customers, m.columns, m.indexes, m.references, m.merge, m.keys, m.security, m.finish} {
+	for _, step := range []func(context.Context) error{m.role, m.customers, m.columns, m.indexes, m.references, m.merge, m.keys, m.security, m.finish} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -145,6 +145,16 @@ func (m *migration) preflight(ctx context.Context) error {
 		}
 		if c, ok := t.columns["customer_id"]; ok && !c.notNull {
 			return fmt.Errorf("%s.customer_id exists and may be null: somebody has begun this otherwise; make it NOT NULL DEFAULT 1, or drop it", name)
+		}
+		key := "id"
+		if name == tableAverages {
+			key = "user_id"
+		}
+		if c, ok := t.columns[key]; !ok || !c.notNull {
+			return fmt.Errorf("%s.%s may be null: it is to be part of the primary key; make it NOT NULL first", name, key)
+		}
+		if _, err := m.oldRoles(ctx, name); err != nil {
+			return err
 		}
 	}
 	var foreign []string
@@ -433,11 +443,6 @@ func (m *migration) keys(ctx context.Context) error {
 		}
 		if slices.Equal(have.columns, want) {
 			continue
-		}
-		for _, col := range want {
-			if !m.tables[name].columns[col].notNull {
-				return fmt.Errorf("%s.%s may be null: it is to be part of the primary key; make it NOT NULL first", name, col)
-			}
 		}
 		swap := `ALTER TABLE ` + name
 		if have.name != "" {

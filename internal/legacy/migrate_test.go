@@ -316,6 +316,7 @@ func refuses(d *testenv.Database) func(*testing.T) {
 		for name, x := range map[string]struct{ setup, want string }{
 			"another database":       {`DROP TABLE memories`, "no table memories"},
 			"keys others refer to":   {`CREATE TABLE notes (memory uuid REFERENCES memories (id))`, "refer to the old ones"},
+			"ids that may be null":   {`ALTER TABLE memories DROP CONSTRAINT memories_pkey, ALTER COLUMN id DROP NOT NULL`, "may be null"},
 			"begun otherwise":        {`ALTER TABLE memories ADD COLUMN customer_id int`, "may be null"},
 			"customers without one":  {`CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL)`, "no row 1"},
 			"customers without key":  {`CREATE TABLE customers (id text PRIMARY KEY)`, "not one whole number"},
@@ -326,6 +327,9 @@ func refuses(d *testenv.Database) func(*testing.T) {
 				old{memories: 10, profiles: 30}.load(t, owner)
 				run(t, owner, x.setup)
 				_, err := legacy.Migrate(t.Context(), legacy.MigrateOptions{DSN: admin})
+				if n := one[int](t, admin, `SELECT count(*) FROM information_schema.columns WHERE column_name = 'customer_id' AND table_name LIKE 'c%'`); n > 0 && name != "customers without one" {
+					t.Error("it has begun all the same")
+				}
 				if err == nil || !strings.Contains(err.Error(), x.want) {
 					t.Errorf("err = %v, want %q", err, x.want)
 				}
