@@ -36,8 +36,11 @@ func output(t *testing.T, args ...string) (code int, out []byte) {
 func TestLegacyCommandsTellWrongUsage(t *testing.T) {
 	t.Setenv("DATA_DIR", t.TempDir())
 	for _, args := range [][]string{
-		{"import-legacy"}, {"import-legacy", "-from", "x", "-customer", "0"}, {"import-legacy", "-nothing"},
-		{"migrate-legacy"}, {"migrate-legacy", "-dsn", "x", "more"},
+		{"import-legacy"},
+		{"import-legacy", "-from", "x", "-customer", "0"},
+		{"import-legacy", "-nothing"},
+		{"migrate-legacy"},
+		{"migrate-legacy", "-dsn", "x", "more"},
 	} {
 		if code, _ := output(t, args...); code != app.ExitUsage {
 			t.Errorf("%v: exit %d", args, code)

@@ -139,12 +139,12 @@ func (im *importer) run(ctx context.Context, s *source) error {
 		if !more {
 			break
 		}
-		people, err := w.group(ctx, key, im.Region, s, func(c call) error { return im.call(ctx, c) })
+		people, err := w.group(ctx, key, im.Region, s, func(c call) error { return im.call(c) })
 		if err != nil {
 			return err
 		}
 		for _, name := range slices.Sorted(maps.Keys(people)) {
-			if err := im.person(ctx, people[name]); err != nil {
+			if err := im.person(people[name]); err != nil {
 				return err
 			}
 		}
@@ -185,7 +185,7 @@ func (im *importer) note(what string, cut bool) {
 }
 
 // state publishes a fact unless it was stated before.
-func (im *importer) state(ctx context.Context, all ...events.Event) error {
+func (im *importer) state(all ...events.Event) error {
 	for _, e := range all {
 		e.History = true
 		if im.Stated != nil {
@@ -242,7 +242,7 @@ func (im *importer) again(kind, id string, digest uint64) (nth int, do bool) {
 var epoch = time.Unix(0, 0).UTC()
 
 // call states one summary.
-func (im *importer) call(ctx context.Context, c call) error {
+func (im *importer) call(c call) error {
 	im.tell("calls and callers")
 	if im.leave(c.person.Caller, "a call") {
 		return nil
@@ -263,7 +263,7 @@ func (im *importer) call(ctx context.Context, c call) error {
 		return nil
 	}
 	f.Revision = nth
-	return im.state(ctx, events.New(im.Tenant, id, at, f))
+	return im.state(events.New(im.Tenant, id, at, f))
 }
 
 func (im *importer) summary(c call) (events.CallSummarized, time.Time) {
@@ -332,7 +332,7 @@ func (im *importer) allowed(said *string, other, what string, words ...string) s
 }
 
 // person states what is known about a caller beside calls and memories.
-func (im *importer) person(ctx context.Context, p *person) error {
+func (im *importer) person(p *person) error {
 	im.tell("calls and callers")
 	calls := Profile{First: p.First, Last: p.Last}
 	beyond := p.merge()
@@ -372,7 +372,7 @@ func (im *importer) person(ctx context.Context, p *person) error {
 		return nil
 	}
 	f.Digest = fmt.Sprintf("%d-%016x", nth, digest)
-	return im.state(ctx, events.New(im.Tenant, "", im.Now(), f))
+	return im.state(events.New(im.Tenant, "", im.Now(), f))
 }
 
 // memories states each. A changed one takes the place of the former, under the
@@ -387,13 +387,13 @@ func (im *importer) memories(ctx context.Context, s *source) (read int, err erro
 		if err != nil || r == nil {
 			return c.read, err
 		}
-		if err := im.memory(ctx, c.take()); err != nil {
+		if err := im.memory(c.take()); err != nil {
 			return c.read, err
 		}
 	}
 }
 
-func (im *importer) memory(ctx context.Context, r memoryRow) error {
+func (im *importer) memory(r memoryRow) error {
 	im.tell("memories")
 	caller, known := im.callers[r.User]
 	if !known {
@@ -427,14 +427,14 @@ func (im *importer) memory(ctx context.Context, r memoryRow) error {
 		return nil
 	}
 	if nth == 0 {
-		return im.state(ctx, events.New(im.Tenant, "", at, f))
+		return im.state(events.New(im.Tenant, "", at, f))
 	}
 	former := r.ID
 	if nth > 1 {
 		former = fmt.Sprintf("%s.%d", r.ID, nth-1)
 	}
 	f.Memory = fmt.Sprintf("%s.%d", r.ID, nth)
-	return im.state(ctx, events.New(im.Tenant, "", im.Now(), events.MemoryForgotten{Memory: former, Caller: caller, By: importSource}), events.New(im.Tenant, "", at, f))
+	return im.state(events.New(im.Tenant, "", im.Now(), events.MemoryForgotten{Memory: former, Caller: caller, By: importSource}), events.New(im.Tenant, "", at, f))
 }
 
 func text(s *string) string {

@@ -24,11 +24,13 @@ type MigrateReport struct {
 	Steps   []Step        `json:"steps"` // those that had something to do, in order
 	Merged  []Merged      `json:"merged"`
 	Longest time.Duration `json:"longest_lock_ns"` // for which one step kept others from a table or its rows
-	Tries   int           `json:"tries"`           // steps given up because others were at it, and tried again
-	Kept    []string      `json:"kept"`            // for the old service, until -finish
-	Before  Sums          `json:"before"`
-	After   Sums          `json:"after"`
-	Took    time.Duration `json:"took_ns"`
+	// LongestAt is what did so.
+	LongestAt string        `json:"longest_lock_of"`
+	Tries     int           `json:"tries"` // steps given up because others were at it, and tried again
+	Kept      []string      `json:"kept"`  // for the old service, until -finish
+	Before    Sums          `json:"before"`
+	After     Sums          `json:"after"`
+	Took      time.Duration `json:"took_ns"`
 }
 
 // Step is one change of the database.
@@ -201,19 +203,15 @@ func (m *migration) step(ctx context.Context, name, what string, do func(context
 	return nil
 }
 
-// short runs f in a transaction that may keep others out, but not for long: it
-// gives up whatever it would have to wait for, and tries again later.
-func (m *migration) short(ctx context.Context, f func(pgx.Tx) error) error {
+// short runs f, which may keep others out, but not for long: it gives up
+// whatever it would have to wait for, and tries again later.
+func (m *migration) short(ctx context.Context, what string, f func() error) error {
 	for began, wait := time.Now(), 20*time.Millisecond; ; wait = min(2*wait, time.Second) {
-		var at time.Time
-		err := pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = '`+lockWait+`'`); err != nil {
-				return err
-			}
-			at = time.Now()
-			return f(tx)
-		})
-		m.report.Longest = max(m.report.Longest, time.Since(at))
+		at := time.Now()
+		err := f()
+		if took := time.Since(at); took > m.report.Longest {
+			m.report.Longest, m.report.LongestAt = took, what
+		}
 		if !busy(err) {
 			return err
 		}
@@ -227,16 +225,17 @@ func (m *migration) short(ctx context.Context, f func(pgx.Tx) error) error {
 	}
 }
 
-// ddl is short for statements.
+// ddl is short for statements. They go to the server at once: a lock is not
+// held while anybody waits for the network.
 func (m *migration) ddl(statements ...string) func(context.Context) error {
+	all := `BEGIN; SET LOCAL lock_timeout = '` + lockWait + `'; ` + strings.Join(statements, "; ") + `; COMMIT`
 	return func(ctx context.Context) error {
-		return m.short(ctx, func(tx pgx.Tx) error {
-			for _, s := range statements {
-				if _, err := tx.Exec(ctx, s); err != nil {
-					return err
-				}
+		return m.short(ctx, statements[len(statements)-1], func() error {
+			_, err := m.conn.PgConn().Exec(ctx, all).ReadAll()
+			if err != nil {
+				_, _ = m.conn.Exec(context.WithoutCancel(ctx), `ROLLBACK`)
 			}
-			return nil
+			return err
 		})
 	}
 }

@@ -404,9 +404,12 @@ func BenchmarkMigrateLegacy(b *testing.B) {
 		began := time.Now()
 		o.load(b, owner)
 		b.Logf("loaded in %v", time.Since(began).Round(time.Millisecond))
-		stop := live(b, owner, o.profiles*2/3, false)
-		for deadline := time.Now().Add(time.Minute); one[int](b, owner, `SELECT count(*) FROM call_summaries WHERE call_id LIKE 'live-%'`) < 50 && time.Now().Before(deadline); {
+		alone := live(b, owner, o.profiles*2/3, false)
+		for deadline := time.Now().Add(time.Minute); one[int](b, owner, `SELECT count(*) FROM call_summaries WHERE call_id LIKE 'live-%'`) < 2000 && time.Now().Before(deadline); {
 		}
+		before := alone() // the same for about as long, with nobody beside it
+		run(b, owner, `UPDATE call_summaries SET call_id = 'alone-' || id WHERE call_id LIKE 'live-%'`)
+		stop := live(b, owner, o.profiles*2/3, false)
 		b.StartTimer()
 		r := migrate(b, legacy.MigrateOptions{DSN: admin})
 		b.StopTimer()
@@ -415,8 +418,9 @@ func BenchmarkMigrateLegacy(b *testing.B) {
 			b.Fatal(w.err)
 		}
 		b.ReportMetric(float64(w.worst.Microseconds())/1000, "worst-stall-ms")
+		b.ReportMetric(float64(before.worst.Microseconds())/1000, "worst-alone-ms")
 		b.ReportMetric(float64(r.Longest.Microseconds())/1000, "longest-lock-ms")
 		b.ReportMetric(float64(w.calls), "calls-meanwhile")
-		b.Logf("%v: worst %v at %q, tries %d, merged %+v\nbefore %+v\nafter  %+v", r.Took.Round(time.Millisecond), w.worst, w.at, r.Tries, r.Merged, r.Before, r.After)
+		b.Logf("%v: worst %v at %q (alone %v at %q), longest lock of %q, tries %d, merged %+v\nbefore %+v\nafter  %+v", r.Took.Round(time.Millisecond), w.worst, w.at, before.worst, before.at, r.LongestAt, r.Tries, r.Merged, r.Before, r.After)
 	}
 }
