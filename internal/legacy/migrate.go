@@ -21,13 +21,12 @@ type MigrateOptions struct {
 
 // MigrateReport is what was done.
 type MigrateReport struct {
-	Steps   []Step        `json:"steps"` // those that had something to do, in order
-	Merged  []Merged      `json:"merged"`
-	Longest time.Duration `json:"longest_lock_ns"` // for which one step kept others from a table or its rows
-	// LongestAt is what did so.
-	LongestAt string        `json:"longest_lock_of"`
-	Tries     int           `json:"tries"` // steps given up because others were at it, and tried again
-	Kept      []string      `json:"kept"`  // for the old service, until -finish
+	Steps     []Step        `json:"steps"` // those that had something to do, in order
+	Merged    []Merged      `json:"merged"`
+	Longest   time.Duration `json:"longest_lock_ns"` // for which one step kept others from a table or its rows
+	LongestAt string        `json:"longest_lock_of"` // what did so
+	Tries     int           `json:"tries"`           // steps given up because others were at it, and tried again
+	Kept      []string      `json:"kept"`            // for the old service, until -finish
 	Before    Sums          `json:"before"`
 	After     Sums          `json:"after"`
 	Took      time.Duration `json:"took_ns"`
