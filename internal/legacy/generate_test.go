@@ -148,9 +148,11 @@ func run(t testing.TB, dsn string, statements ...string) {
 
 func one[T any](t testing.TB, dsn, sql string) (v T) {
 	t.Helper()
-	if err := dial(t, dsn).QueryRow(t.Context(), sql).Scan(&v); err != nil {
+	c := dial(t, dsn)
+	if err := c.QueryRow(t.Context(), sql).Scan(&v); err != nil {
 		t.Fatalf("%v in %.80s", err, sql)
 	}
+	c.Close(t.Context()) // often asked, while others write
 	return v
 }
 

@@ -406,6 +406,7 @@ func BenchmarkMigrateLegacy(b *testing.B) {
 		b.Logf("loaded in %v", time.Since(began).Round(time.Millisecond))
 		alone := live(b, owner, o.profiles*2/3, false)
 		for deadline := time.Now().Add(time.Minute); one[int](b, owner, `SELECT count(*) FROM call_summaries WHERE call_id LIKE 'live-%'`) < 2000 && time.Now().Before(deadline); {
+			time.Sleep(50 * time.Millisecond) // not to be in the writer's way
 		}
 		before := alone() // the same for about as long, with nobody beside it
 		run(b, owner, `UPDATE call_summaries SET call_id = 'alone-' || id WHERE call_id LIKE 'live-%'`)
