@@ -31,6 +31,8 @@ func commands() []command {
 		{"platform-key", "create|list|revoke …", "keys that open every tenant of the API", platformKey},
 		{"replay", "[-tenant N] [-caller +1…] [-as-of TIME] [-compare | -swap]", "make everything known about callers anew from the log", replayLog},
 		{"rederive", "-tenant N [-call CA…] [-since TIME] [-model M] [-prompt FILE] | -run NAME -diff | -adopt | -discard", "past calls by another prompt or model: what it costs, what it changes, and adopting it", rederive},
+		{"import-legacy", "-from DSN -customer N [-region US] [-dry-run]", "state what the old memory service knew as facts of a customer", importLegacy},
+		{"migrate-legacy", "-dsn DSN [-finish]", "give the old memory service's tables a customer, where they are", migrateLegacy},
 		{"migrate", "", "bring the database up to date", migrate},
 		{"dead-letters", "list|redrive …", "events that could not be handled", deadLetters},
 		{"apart", "[-dir DIR]", "everything as separate processes on this machine, two of each worker", apart},
@@ -72,7 +74,7 @@ func run(args []string, out io.Writer) int {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "neurosphere answers businesses' phones.\n\nUsage: neurosphere COMMAND [-h] …\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-13s %s\n", c.name, c.about)
+		fmt.Fprintf(w, "  %-14s %s\n", c.name, c.about)
 	}
 	fmt.Fprintf(w, "\n%s", app.Usage())
 }

@@ -123,7 +123,7 @@ func shared(t testing.TB, dsn string) {
 			select md5('again' || call_id)::uuid, call_id, case when user_id ~ '^[0-9]' then '+1' || user_id else user_id end, call_date, 'Noted again', created_at + interval '1 hour' from call_summaries order by id limit 12`,
 		`insert into call_summaries (id, call_id, user_id, call_date, summary, created_at) values
 			(md5('u1')::uuid, 'same', '2065000001', '2024-03-01', 'One', '2024-03-01'), (md5('u2')::uuid, 'same', '2065000002', '2024-03-02', 'Other', '2024-03-02'),
-			(md5('u3')::uuid, '', '2065000001', '2024-03-03', 'None', '2024-03-03'), (md5('u4')::uuid, '', '2065000001', '2024-03-04', 'None', '2024-03-04')`)
+			(md5('u5')::uuid, 'same', '+12065000001', '2024-03-05', 'One again', '2024-03-05'), (md5('u3')::uuid, '', '2065000001', '2024-03-03', 'None', '2024-03-03'), (md5('u4')::uuid, '', '2065000001', '2024-03-04', 'None', '2024-03-04')`)
 }
 
 func dial(t testing.TB, dsn string) *pgx.Conn {
@@ -148,9 +148,11 @@ func run(t testing.TB, dsn string, statements ...string) {
 
 func one[T any](t testing.TB, dsn, sql string) (v T) {
 	t.Helper()
-	if err := dial(t, dsn).QueryRow(t.Context(), sql).Scan(&v); err != nil {
+	c := dial(t, dsn)
+	if err := c.QueryRow(t.Context(), sql).Scan(&v); err != nil {
 		t.Fatalf("%v in %.80s", err, sql)
 	}
+	c.Close(t.Context()) // often asked, while others write
 	return v
 }
 

@@ -71,9 +71,12 @@ func (t *Totals) add(p Profile) {
 	}
 }
 
+// errPublishing ends the reading when publishing has failed; why is said there.
+var errPublishing = errors.New("facts are not taken")
+
 type importer struct {
 	ImportOptions
-	bulk    *bus.Bulk
+	yield   func(events.Event, error) bool // publishes
 	before  *ledger
 	report  ImportReport
 	callers map[string]string // by user_id, as far as room was
@@ -102,7 +105,7 @@ func Import(ctx context.Context, b *bus.Bus, o ImportOptions) (ImportReport, err
 		o.Now = time.Now
 	}
 	began := time.Now()
-	im := &importer{ImportOptions: o, bulk: b.Bulk(), callers: map[string]string{}, said: began, report: ImportReport{
+	im := &importer{ImportOptions: o, callers: map[string]string{}, said: began, report: ImportReport{
 		Dry: o.Dry, Tables: []TableReport{}, LeftOut: map[string]int{}, Notes: map[string]int{}, Expected: Totals{Traits: map[string]Trait{}},
 	}}
 	s, err := open(ctx, o.DSN, o.Tenant)
@@ -113,10 +116,12 @@ func Import(ctx context.Context, b *bus.Bus, o ImportOptions) (ImportReport, err
 	if im.before, err = readLedger(ctx, b, o.Tenant, o.Progress); err != nil {
 		return im.report, err
 	}
-	if err := im.run(ctx, s); err != nil {
-		return im.report, err
-	}
-	err = im.bulk.Flush(ctx)
+	err = b.PublishAll(ctx, func(yield func(events.Event, error) bool) {
+		im.yield = yield
+		if err := im.run(ctx, s); err != nil && !errors.Is(err, errPublishing) {
+			yield(events.Event{}, err)
+		}
+	}, nil)
 	im.report.Took = time.Since(began)
 	return im.report, err
 }
@@ -134,12 +139,12 @@ func (im *importer) run(ctx context.Context, s *source) error {
 		if !more {
 			break
 		}
-		people, err := w.group(ctx, key, im.Region, s, func(c call) error { return im.call(ctx, c) })
+		people, err := w.group(ctx, key, im.Region, s, func(c call) error { return im.call(c) })
 		if err != nil {
 			return err
 		}
 		for _, name := range slices.Sorted(maps.Keys(people)) {
-			if err := im.person(ctx, people[name]); err != nil {
+			if err := im.person(people[name]); err != nil {
 				return err
 			}
 		}
@@ -180,7 +185,7 @@ func (im *importer) note(what string, cut bool) {
 }
 
 // state publishes a fact unless it was stated before.
-func (im *importer) state(ctx context.Context, all ...events.Event) error {
+func (im *importer) state(all ...events.Event) error {
 	for _, e := range all {
 		e.History = true
 		if im.Stated != nil {
@@ -189,8 +194,8 @@ func (im *importer) state(ctx context.Context, all ...events.Event) error {
 		if im.Dry {
 			continue
 		}
-		if err := im.bulk.Put(ctx, e); err != nil {
-			return err
+		if !im.yield(e, nil) {
+			return errPublishing
 		}
 	}
 	im.report.Stated++
@@ -221,7 +226,7 @@ func (im *importer) again(kind, id string, digest uint64) (nth int, do bool) {
 	had, ok := im.before.have[thing(kind, id)]
 	switch {
 	case im.before.closed[thing(kind, id)]:
-		im.report.LeftOut[kind+" erased or forgotten since"]++
+		im.report.LeftOut[kind+" known otherwise by now, or erased or forgotten"]++
 		return 0, false
 	case ok && had.digest == digest:
 		im.report.Same++
@@ -237,7 +242,7 @@ func (im *importer) again(kind, id string, digest uint64) (nth int, do bool) {
 var epoch = time.Unix(0, 0).UTC()
 
 // call states one summary.
-func (im *importer) call(ctx context.Context, c call) error {
+func (im *importer) call(c call) error {
 	im.tell("calls and callers")
 	if im.leave(c.person.Caller, "a call") {
 		return nil
@@ -258,7 +263,7 @@ func (im *importer) call(ctx context.Context, c call) error {
 		return nil
 	}
 	f.Revision = nth
-	return im.state(ctx, events.New(im.Tenant, id, at, f))
+	return im.state(events.New(im.Tenant, id, at, f))
 }
 
 func (im *importer) summary(c call) (events.CallSummarized, time.Time) {
@@ -327,7 +332,7 @@ func (im *importer) allowed(said *string, other, what string, words ...string) s
 }
 
 // person states what is known about a caller beside calls and memories.
-func (im *importer) person(ctx context.Context, p *person) error {
+func (im *importer) person(p *person) error {
 	im.tell("calls and callers")
 	calls := Profile{First: p.First, Last: p.Last}
 	beyond := p.merge()
@@ -367,7 +372,7 @@ func (im *importer) person(ctx context.Context, p *person) error {
 		return nil
 	}
 	f.Digest = fmt.Sprintf("%d-%016x", nth, digest)
-	return im.state(ctx, events.New(im.Tenant, "", im.Now(), f))
+	return im.state(events.New(im.Tenant, "", im.Now(), f))
 }
 
 // memories states each. A changed one takes the place of the former, under the
@@ -382,13 +387,13 @@ func (im *importer) memories(ctx context.Context, s *source) (read int, err erro
 		if err != nil || r == nil {
 			return c.read, err
 		}
-		if err := im.memory(ctx, c.take()); err != nil {
+		if err := im.memory(c.take()); err != nil {
 			return c.read, err
 		}
 	}
 }
 
-func (im *importer) memory(ctx context.Context, r memoryRow) error {
+func (im *importer) memory(r memoryRow) error {
 	im.tell("memories")
 	caller, known := im.callers[r.User]
 	if !known {
@@ -422,14 +427,14 @@ func (im *importer) memory(ctx context.Context, r memoryRow) error {
 		return nil
 	}
 	if nth == 0 {
-		return im.state(ctx, events.New(im.Tenant, "", at, f))
+		return im.state(events.New(im.Tenant, "", at, f))
 	}
 	former := r.ID
 	if nth > 1 {
 		former = fmt.Sprintf("%s.%d", r.ID, nth-1)
 	}
 	f.Memory = fmt.Sprintf("%s.%d", r.ID, nth)
-	return im.state(ctx, events.New(im.Tenant, "", im.Now(), events.MemoryForgotten{Memory: former, Caller: caller, By: importSource}), events.New(im.Tenant, "", at, f))
+	return im.state(events.New(im.Tenant, "", im.Now(), events.MemoryForgotten{Memory: former, Caller: caller, By: importSource}), events.New(im.Tenant, "", at, f))
 }
 
 func text(s *string) string {

@@ -82,7 +82,7 @@ func (l *ledger) read(e events.Event) {
 	case events.CallSummarized:
 		// A later derivation of an imported call by a model is not ours.
 		if f.Via == events.ViaImport && f.Producer.Model == "legacy" {
-			l.newest(thing("a call", e.Call), word{digestOf(f, e.Time), uint32(f.Revision)}) //nolint:gosec // never negative
+			l.newest(thing("a call", e.Call), word{digestOf(f, e.Time), uint32(f.Revision)})
 		} else {
 			l.closed[thing("a call", e.Call)] = true
 		}

@@ -90,9 +90,11 @@ func (m *migration) mergeAll(ctx context.Context, g merger, out *Merged) error {
 		things := all[n:min(n+slice, len(all))]
 		var lost int
 		began := time.Now()
-		err := m.short(ctx, func(tx pgx.Tx) (err error) {
-			lost, err = mergeSome(ctx, tx, g, things)
-			return err
+		err := m.short(ctx, "merging in "+g.table, func() error {
+			return pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) (err error) {
+				lost, err = mergeSome(ctx, tx, g, things)
+				return err
+			})
 		})
 		if err != nil {
 			return err
@@ -116,17 +118,13 @@ func (m *migration) mergeAll(ctx context.Context, g merger, out *Merged) error {
 // mergeSome takes every row it needs or gives up: it never holds one while it
 // waits for another, so that no writer can be its deadlock.
 func mergeSome(ctx context.Context, tx pgx.Tx, g merger, things []string) (lost int, err error) {
-	if _, err := tx.Exec(ctx, `SELECT FROM `+g.table+` WHERE customer_id = 1 AND `+g.by+` = ANY ($1) FOR UPDATE NOWAIT`, things); err != nil {
-		return 0, err
-	}
 	var before, after string
-	if err := tx.QueryRow(ctx, g.sums, things).Scan(&before); err != nil {
-		return 0, err
-	}
-	if err := tx.QueryRow(ctx, g.one, things).Scan(&lost); err != nil {
-		return 0, err
-	}
-	if err := tx.QueryRow(ctx, g.sums, things).Scan(&after); err != nil {
+	var b pgx.Batch
+	b.Queue(`SELECT FROM `+g.table+` WHERE customer_id = 1 AND `+g.by+` = ANY ($1) FOR UPDATE NOWAIT`, things)
+	b.Queue(g.sums, things).QueryRow(func(r pgx.Row) error { return r.Scan(&before) })
+	b.Queue(g.one, things).QueryRow(func(r pgx.Row) error { return r.Scan(&lost) })
+	b.Queue(g.sums, things).QueryRow(func(r pgx.Row) error { return r.Scan(&after) })
+	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return 0, err
 	}
 	if before != after {
@@ -165,8 +163,8 @@ func (m *migration) ownCalls(ctx context.Context) error {
 			return err
 		}
 		for _, id := range shared {
-			err := m.short(ctx, func(tx pgx.Tx) error {
-				tag, err := tx.Exec(ctx, `
+			err := m.short(ctx, "renaming calls", func() error {
+				tag, err := m.conn.Exec(ctx, `
 					WITH log AS (INSERT INTO call_summaries_merge_log (customer_id, kept, lost)
 						SELECT 1, 'legacy:' || id, to_jsonb(s) FROM call_summaries s WHERE customer_id = 1 AND call_id = $1)
 					UPDATE call_summaries SET call_id = 'legacy:' || id WHERE customer_id = 1 AND call_id = $1`, id)

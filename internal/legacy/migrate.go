@@ -21,14 +21,15 @@ type MigrateOptions struct {
 
 // MigrateReport is what was done.
 type MigrateReport struct {
-	Steps   []Step        `json:"steps"` // those that had something to do, in order
-	Merged  []Merged      `json:"merged"`
-	Longest time.Duration `json:"longest_lock_ns"` // for which one step kept others from a table or its rows
-	Tries   int           `json:"tries"`           // steps given up because others were at it, and tried again
-	Kept    []string      `json:"kept"`            // for the old service, until -finish
-	Before  Sums          `json:"before"`
-	After   Sums          `json:"after"`
-	Took    time.Duration `json:"took_ns"`
+	Steps     []Step        `json:"steps"` // those that had something to do, in order
+	Merged    []Merged      `json:"merged"`
+	Longest   time.Duration `json:"longest_lock_ns"` // for which one step kept others from a table or its rows
+	LongestAt string        `json:"longest_lock_of"` // what did so
+	Tries     int           `json:"tries"`           // steps given up because others were at it, and tried again
+	Kept      []string      `json:"kept"`            // for the old service, until -finish
+	Before    Sums          `json:"before"`
+	After     Sums          `json:"after"`
+	Took      time.Duration `json:"took_ns"`
 }
 
 // Step is one change of the database.
@@ -99,7 +100,7 @@ func (m *migration) run(ctx context.Context) (err error) {
 	if m.report.Before, err = m.sums(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{m.customers, m.columns, m.indexes, m.references, m.merge, m.keys, m.security, m.finish} {
+	for _, step := range []func(context.Context) error{m.role, m.customers, m.columns, m.indexes, m.references, m.merge, m.keys, m.security, m.finish} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -146,6 +147,16 @@ func (m *migration) preflight(ctx context.Context) error {
 		if c, ok := t.columns["customer_id"]; ok && !c.notNull {
 			return fmt.Errorf("%s.customer_id exists and may be null: somebody has begun this otherwise; make it NOT NULL DEFAULT 1, or drop it", name)
 		}
+		key := "id"
+		if name == tableAverages {
+			key = "user_id"
+		}
+		if c, ok := t.columns[key]; !ok || !c.notNull {
+			return fmt.Errorf("%s.%s may be null: it is to be part of the primary key; make it NOT NULL first", name, key)
+		}
+		if _, err := m.oldRoles(ctx, name); err != nil {
+			return err
+		}
 	}
 	var foreign []string
 	rows, err := m.conn.Query(ctx, `
@@ -169,7 +180,7 @@ func (m *migration) oids() (out []uint32) {
 
 func (m *migration) sums(ctx context.Context) (s Sums, err error) {
 	err = m.conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM memories), (SELECT count(*) FROM (
-			SELECT DISTINCT call_id, `+sameCaller+`, CASE WHEN call_id = '' THEN id END FROM call_summaries) c),
+			SELECT DISTINCT call_id, `+sameCaller+`, CASE WHEN call_id IN (`+sharedCalls+`) THEN id END FROM call_summaries) c),
 		(SELECT count(DISTINCT user_id) FROM caller_profiles), (SELECT coalesce(sum(total_calls), 0) FROM caller_profiles),
 		(SELECT count(*) FROM personality_metrics), (SELECT coalesce(sum(satisfaction_level), 0) FROM personality_metrics),
 		(SELECT coalesce(sum(call_count), 0) FROM personality_averages)`).
@@ -191,19 +202,15 @@ func (m *migration) step(ctx context.Context, name, what string, do func(context
 	return nil
 }
 
-// short runs f in a transaction that may keep others out, but not for long: it
-// gives up whatever it would have to wait for, and tries again later.
-func (m *migration) short(ctx context.Context, f func(pgx.Tx) error) error {
+// short runs f, which may keep others out, but not for long: it gives up
+// whatever it would have to wait for, and tries again later.
+func (m *migration) short(ctx context.Context, what string, f func() error) error {
 	for began, wait := time.Now(), 20*time.Millisecond; ; wait = min(2*wait, time.Second) {
-		var at time.Time
-		err := pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = '`+lockWait+`'`); err != nil {
-				return err
-			}
-			at = time.Now()
-			return f(tx)
-		})
-		m.report.Longest = max(m.report.Longest, time.Since(at))
+		at := time.Now()
+		err := f()
+		if took := time.Since(at); took > m.report.Longest {
+			m.report.Longest, m.report.LongestAt = took, what
+		}
 		if !busy(err) {
 			return err
 		}
@@ -217,16 +224,17 @@ func (m *migration) short(ctx context.Context, f func(pgx.Tx) error) error {
 	}
 }
 
-// ddl is short for statements.
+// ddl is short for statements. They go to the server at once: a lock is not
+// held while anybody waits for the network.
 func (m *migration) ddl(statements ...string) func(context.Context) error {
+	all := `BEGIN; SET LOCAL lock_timeout = '` + lockWait + `'; ` + strings.Join(statements, "; ") + `; COMMIT`
 	return func(ctx context.Context) error {
-		return m.short(ctx, func(tx pgx.Tx) error {
-			for _, s := range statements {
-				if _, err := tx.Exec(ctx, s); err != nil {
-					return err
-				}
+		return m.short(ctx, statements[len(statements)-1], func() error {
+			_, err := m.conn.PgConn().Exec(ctx, all).ReadAll()
+			if err != nil {
+				_, _ = m.conn.Exec(context.WithoutCancel(ctx), `ROLLBACK`)
 			}
-			return nil
+			return err
 		})
 	}
 }
@@ -433,11 +441,6 @@ func (m *migration) keys(ctx context.Context) error {
 		}
 		if slices.Equal(have.columns, want) {
 			continue
-		}
-		for _, col := range want {
-			if !m.tables[name].columns[col].notNull {
-				return fmt.Errorf("%s.%s may be null: it is to be part of the primary key; make it NOT NULL first", name, col)
-			}
 		}
 		swap := `ALTER TABLE ` + name
 		if have.name != "" {

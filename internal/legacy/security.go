@@ -22,9 +22,6 @@ const ofTenant = `customer_id = current_setting('app.customer_id')::int`
 // the tables or were granted them, get a policy of their own in the same
 // transaction: they go on seeing and writing what is customer 1's.
 func (m *migration) security(ctx context.Context) error {
-	if err := m.role(ctx); err != nil {
-		return err
-	}
 	for _, name := range tables {
 		var done bool
 		err := m.conn.QueryRow(ctx, `

@@ -26,8 +26,8 @@ const fetchRows = 1000
 
 // open reads what there is. Tables that have a customer yield one customer's
 // rows; the others are all his.
-func open(ctx context.Context, dsn string, tenant events.Tenant) (s *source, err error) {
-	s = &source{tenant: tenant, shared: map[string]bool{}}
+func open(ctx context.Context, dsn string, tenant events.Tenant) (_ *source, err error) {
+	s := &source{tenant: tenant, shared: map[string]bool{}}
 	if s.conn, err = connect(ctx, dsn); err != nil {
 		return nil, err
 	}

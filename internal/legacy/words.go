@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/mask"
@@ -40,8 +42,26 @@ func CallerOf(user, region string) string {
 	return events.Legacy + user
 }
 
+// maskAtOnce bounds what is masked at a time, in bytes: more than a turn that is
+// spoken would be cut.
+const maskAtOnce = 2000
+
 // masked is text without numbers that are not to be kept.
-func masked(text string) string { return mask.New().Caller(text, false).Text }
+func masked(text string) string {
+	c := mask.New()
+	var b strings.Builder
+	for len(text) > maskAtOnce {
+		end := 1 + strings.LastIndexAny(text[:maskAtOnce], " \t\n")
+		if end == 0 { // one word; numbers are no longer than a few
+			for end = maskAtOnce; end > 1 && (!utf8.RuneStart(text[end]) || unicode.IsDigit(rune(text[end-1]))); end-- {
+			}
+		}
+		b.WriteString(c.Caller(text[:end], false).Text)
+		text = text[end:]
+	}
+	b.WriteString(c.Caller(text, false).Text)
+	return b.String()
+}
 
 // words is text as a fact can carry it: valid, masked, and cut where it is too
 // long for its field.

@@ -546,6 +546,11 @@ func handles(t *testing.T) map[string]outcome {
 			c, err := r.CallerContext(ctx, received.From, 5)
 			return show([]any{c.Known, c.Name, c.QuickBio, c.Stage, len(c.Summaries), c.Style, c.Memories}, err)
 		}, "[true Ann bio of Ann Follow-up 1 map[warmth:70] map[dog:Ann's]]", "[false    0 map[] map[]]", false},
+		"CallersKnown": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			c, err := r.CallersKnown(ctx, []string{received.From})
+			k := c[received.From]
+			return show([]any{len(c), k.Name, k.Calls, k.Summaries, k.Memories, len(k.Averages)}, err)
+		}, "[1 Ann 1 1 1 1]", "[0  0 0 0 0]", false},
 		"Texts": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			c, err := r.Texts(ctx, "CA1")
 			return show(len(c), err)

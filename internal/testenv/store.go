@@ -66,6 +66,19 @@ func (d *Database) Empty(t testing.TB, role string) (admin, owner string) {
 	return admin, strings.Replace(admin, "user=postgres", "user="+role, 1)
 }
 
+// Run runs statements in a database that Empty made.
+func (d *Database) Run(t testing.TB, dsn, sql string) {
+	t.Helper()
+	c, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(context.WithoutCancel(t.Context()))
+	if _, err := c.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Customer makes a tenant with a number of its own.
 func (d *Database) Customer(t testing.TB, set events.Settings) events.Settings {
 	t.Helper()
