@@ -27,7 +27,7 @@ func tenant(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		"export-all": tenantExport, "import-all": tenantImport,
 	}
 	if len(args) == 0 {
-		return wrongf("neurosphere tenant: want create, list, show, set, api-key, api-keys, revoke-key, suspend or resume")
+		return wrongf("neurosphere tenant: want create, list, show, set, api-key, api-keys, revoke-key, suspend, resume, export-all or import-all")
 	}
 	if args[0] == "-h" || args[0] == "--help" {
 		fs.Usage()
