@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/mask"
 )
 
 func history(pairs ...string) (out [][2]string) {
@@ -74,6 +76,45 @@ func TestProcessCallStatesWhatAnIngressWould(t *testing.T) {
 	call := a.want(200, "GET", "/v2/calls/their-1", nil)
 	if call.text("transcript", 0, "text") != "Hello, this is Mia." || call.text("transcript", 2, "turn") != "2" || call.at("seconds") != 60.0 || call.text("user_id") != ann {
 		t.Error(call.body)
+	}
+}
+
+// Numbers that must not be written down are not, whoever says them; those that
+// may be kept are kept sealed.
+func TestNumbersOfCallsTakenInAreMasked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.tenant(t)
+	got := a.want(202, "POST", "/v2/process-call", map[string]any{"user_id": ann, "conversation_history": history(
+		"user", "I want to know about my claim.", "user", "sure, it's pvx 752198306", "assistant", "What is your card number?", "user", "It is 4111 1111 1111 1111.",
+		"assistant", "So that is 4111 1111 1111 1111.",
+	)})
+	shown := a.want(200, "GET", "/v2/calls/"+got.text("call_id"), nil)
+	if strings.Contains(shown.body, "1111") || strings.Count(shown.body, "[CARD]") != 2 {
+		t.Error(shown.body)
+	}
+	var sealed []events.Sealed
+	for _, e := range a.facts(got.text("call_id")) {
+		if f, ok := e.Fact.(events.TurnHeard); ok {
+			sealed = append(sealed, f.Sealed...)
+		}
+	}
+	if len(sealed) != 1 || sealed[0].Kind != "policy" {
+		t.Fatalf("%+v", sealed)
+	}
+	raw, err := base64.StdEncoding.DecodeString(sealed[0].Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := w.vault.Open(a.id, mask.Purpose, raw); err != nil || v != "pvx 752198306" {
+		t.Errorf("%q, %v", v, err)
+	}
+	if feed := a.want(200, "GET", "/v1/events", nil); strings.Contains(feed.body, "1111") || strings.Contains(feed.body, "752198306") {
+		t.Error(feed.body)
+	}
+	stored := a.want(200, "POST", "/memory/store", map[string]any{"user_id": ann, "role": "user", "content": "my card is 4111 1111 1111 1111"})
+	if feed := a.want(200, "GET", "/v1/events?limit=200", nil); strings.Contains(feed.body, "1111") || !strings.Contains(feed.body, stored.text("id")) {
+		t.Error(feed.body)
 	}
 }
 
