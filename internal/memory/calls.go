@@ -14,6 +14,7 @@ import (
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/mask"
 	"neurosphere.ai/neurosphere/internal/store"
 )
 
@@ -155,8 +156,32 @@ var roles = map[string]string{
 	"assistant": events.RoleAgent, "agent": events.RoleAgent, "ai": events.RoleAgent,
 }
 
-// hide leaves out the numbers that must not be written down.
-func (s *service) hide(_ asker, lines []line) ([]line, error) { return lines, nil }
+// hide leaves out the numbers that must not be written down; those that may be
+// kept are kept sealed.
+func (s *service) hide(who asker, lines []line) ([]line, error) {
+	m := mask.New()
+	seal := func(text string) ([]byte, error) { return s.vault.Seal(who.tenant, mask.Purpose, text) }
+	for i, l := range lines {
+		if !l.caller {
+			m.Agent(l.text)
+			lines[i].text = alone(l.text) // agents elsewhere may read a number back
+			continue
+		}
+		got := m.Caller(l.text, byVoice)
+		sealed, err := got.Sealed(seal)
+		if err != nil {
+			return nil, err
+		}
+		lines[i].text, lines[i].sealed = got.Text, sealed
+	}
+	return lines, nil
+}
+
+// byVoice is said of what was not keyed on a phone.
+const byVoice = false
+
+// alone is a text that belongs to no conversation, without such numbers.
+func alone(text string) string { return mask.New().Caller(text, byVoice).Text }
 
 // takenIn reports whether a call has been taken in already.
 func (s *service) takenIn(ctx context.Context, who asker, call string) (bool, error) {

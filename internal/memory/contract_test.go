@@ -229,9 +229,7 @@ func (w *world) known(t testing.TB, mark string) *tenant {
 }
 
 // Every operation of the document is driven through a client made of it.
-func TestContract(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+func testContract(t *testing.T, w *world) {
 	c := newClient(t, w.url)
 	me, other := w.known(t, "mine"), w.known(t, "theirs")
 

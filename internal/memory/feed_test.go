@@ -39,10 +39,7 @@ func lines(t *testing.T, body string) (out []event) {
 	return out
 }
 
-func TestFeed(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.beat = 20 * time.Millisecond
+func testFeed(t *testing.T, w *world) {
 	a, b := w.known(t, "mine"), w.known(t, "theirs")
 	for i := range 5 {
 		a.state("", spokenAt, events.MemoryStored{Memory: "m" + string(rune('a'+i)), Caller: ann, Type: "fact", Key: "k", Value: "1", Origin: "api"})

@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
 	"net/http"
@@ -27,6 +28,9 @@ func TestNoRequestBreaks(t *testing.T) {
 }
 
 func FuzzRequests(f *testing.F) {
+	if flag.Lookup("test.fuzz").Value.String() == "" {
+		f.Skip("only with -fuzz; TestNoRequestBreaks does the same")
+	}
 	f.Fuzz(rapid.MakeFuzz(requests(f)))
 }
 

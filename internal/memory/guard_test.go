@@ -16,9 +16,7 @@ import (
 
 const missing = `{"error":"customer_id is required for multi-tenant security","code":400}` + "\n"
 
-func TestGuard(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+func testGuard(t *testing.T, w *world) {
 	a, b := w.tenant(t), w.tenant(t)
 	auth := map[string]string{"Authorization": "Bearer " + a.key}
 
@@ -171,9 +169,7 @@ func (w *world) forgetKeys() {
 }
 
 // A route that is reached around the guard answers nobody.
-func TestRoutesFailClosed(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+func testRoutesFailClosed(t *testing.T, w *world) {
 	a := newAPI(w.service)
 	bare := http.NewServeMux()
 	a.huma = humago.New(bare, huma.DefaultConfig("bare", "1"))

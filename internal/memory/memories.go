@@ -339,7 +339,7 @@ func (s *service) legacyStore(ctx context.Context, who asker, in *legacyStoreIn)
 	if len(b.Metadata) > 0 {
 		v["metadata"] = b.Metadata
 	}
-	return s.remember(ctx, who, b.UserID, "", Told{Type: conversation, Key: thread, Value: v, Content: b.Content})
+	return s.remember(ctx, who, b.UserID, "", Told{Type: conversation, Key: thread, Value: v, Content: alone(b.Content)})
 }
 
 type legacyRetrieveIn struct {

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -45,6 +46,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.beat = 20 * time.Millisecond
 	h, err := w.handler(w.metrics)
 	if err != nil {
 		t.Fatal(err)
@@ -53,6 +55,43 @@ func newWorld(t testing.TB) *world {
 	t.Cleanup(srv.Close)
 	w.url = srv.URL
 	return w
+}
+
+// Each of them makes businesses of its own.
+func TestAPI(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for name, test := range map[string]func(*testing.T, *world){
+		"guard":              testGuard,
+		"routes fail closed": testRoutesFailClosed,
+		"feed":               testFeed,
+		"process call states what an ingress would": testProcessCallStatesWhatAnIngressWould,
+		"numbers of calls taken in are masked":      testNumbersOfCallsTakenInAreMasked,
+		"same call is taken in once":                testSameCallIsTakenInOnce,
+		"call on the phone is let be":               testCallOnThePhoneIsLetBe,
+		"process call refuses what is no call":      testProcessCallRefusesWhatIsNoCall,
+		"anothers is as if it did not exist":        testAnothersIsAsIfItDidNotExist,
+		"pages":                                     testPages,
+		"writers at once lose nothing":              testWritersAtOnceLoseNothing,
+		"idempotency key":                           testIdempotencyKey,
+		"context stays data":                        testContextStaysData,
+		"contract":                                  testContract,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, w)
+		})
+	}
+}
+
+// told are a business's facts, all of them.
+func (c *tenant) told() int {
+	c.t.Helper()
+	all, err := c.w.bus.Feed(c.t.Context(), c.id, 0, 10_000)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return len(all)
 }
 
 // tenant is a business with a key.
