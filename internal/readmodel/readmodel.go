@@ -75,7 +75,7 @@ func (m Models) Apply(p *store.Projection, all []events.Event) (touched []string
 	callers := map[string]bool{}
 	for _, e := range all {
 		if now := erases(e); len(now) > 0 {
-			users, err := p.Erase(e, now)
+			users, err := p.EraseCalls(e, now)
 			if err != nil {
 				return nil, fmt.Errorf("apply event %s: %w", e.ID, err)
 			}

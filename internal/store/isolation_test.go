@@ -381,16 +381,16 @@ func writes(id events.Tenant, name string) map[string]func(*store.Projection) er
 		"Text": plain(func(p *store.Projection) {
 			p.Text(event(id, "CA1", 18, message), store.TextChange{Message: "m1", Call: "CA1", Recipient: "+1", Body: "for " + name, Sent: &at})
 		}),
-		"Erase": func(p *store.Projection) error {
+		"EraseCalls": func(p *store.Projection) error {
 			p.Received(event(id, "CA9", 19, received), received)
-			users, err := p.Erase(event(id, "CA9", 20, events.CallErased{}), []string{"CA9"})
+			users, err := p.EraseCalls(event(id, "CA9", 20, events.CallErased{}), []string{"CA9"})
 			if err == nil && !slices.Equal(users, []string{received.From}) {
 				err = fmt.Errorf("callers %v", users)
 			}
 			return err
 		},
 		"Erased": func(p *store.Projection) error {
-			if _, err := p.Erase(event(id, "CA8", 21, events.CallErased{}), []string{"CA8"}); err != nil {
+			if _, err := p.EraseCalls(event(id, "CA8", 21, events.CallErased{}), []string{"CA8"}); err != nil {
 				return err
 			}
 			erased, err := p.Erased([]string{"CA1", "CA8"})

@@ -330,9 +330,9 @@ func (p *Projection) DropCaller(user string) { p.rows.dropped = append(p.rows.dr
 // callers.
 var ofCalls = []string{"calls", "transfers", "recordings", "messages_taken", "texts", "call_summaries", "personality_metrics"}
 
-// Erase removes what there is of some calls, for an event that says they were
+// EraseCalls removes what there is of some calls, for an event that says they were
 // erased, and remembers them. It names the callers who are to be folded anew.
-func (p *Projection) Erase(e events.Event, calls []string) (users []string, err error) {
+func (p *Projection) EraseCalls(e events.Event, calls []string) (users []string, err error) {
 	p.of(e)
 	if err := p.flush(); err != nil || len(calls) == 0 {
 		return nil, err
