@@ -56,9 +56,9 @@ const (
 	retryFirst    = 100 * time.Millisecond
 	retryLimit    = 5 * time.Second
 	registrySlots = 32
-	heldNumbers   = 1 << 63 // records that were held have numbers from here on
-	quiet         = 2 * time.Second  // after which what is done is removed from the disk
-	heldShare     = 8       // of OutboxBytes may be held, one in so many
+	heldNumbers   = 1 << 63         // records that were held have numbers from here on
+	quiet         = 2 * time.Second // after which what is done is removed from the disk
+	heldShare     = 8               // of OutboxBytes may be held, one in so many
 )
 
 // OpenOutbox opens the spool in dir, creating it if need be, and starts to
