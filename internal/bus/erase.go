@@ -33,6 +33,19 @@ func (s Stored) Call() string {
 	return call
 }
 
+// Time is when it became true, as far as its head tells; else zero.
+func (s Stored) Time() time.Time {
+	text, err := percentDecode(s.msg.Header.Get("ce-time"))
+	if err != nil {
+		return time.Time{}
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}
+	}
+	return at.UTC()
+}
+
 // Event is the fact, or why it cannot be read.
 func (s Stored) Event() (events.Event, error) {
 	e, err := s.bus.codec.decode(s.msg.Subject, s.msg.Header, s.Data)

@@ -29,6 +29,8 @@ type gathered struct {
 	kept  []events.Event    // of the caller: what stays, of which rows are made
 	of    map[string]bool   // callers of the calls
 
+	keptTexts map[string]bool
+
 	pending map[string]time.Time // calls that ended when, and are not summarized yet
 	read    uint64               // the log, up to here
 	models  uint64               // the last fact that rows are made of
@@ -37,7 +39,7 @@ type gathered struct {
 func gather(t events.Tenant, caller string, calls []string, until time.Time) *gathered {
 	g := &gathered{
 		tenant: t, caller: caller, until: until, calls: map[string]bool{}, later: map[string]bool{}, texts: map[string]bool{},
-		facts: map[uint64]string{}, ids: map[string]bool{}, of: map[string]bool{}, pending: map[string]time.Time{},
+		facts: map[uint64]string{}, ids: map[string]bool{}, of: map[string]bool{}, keptTexts: map[string]bool{}, pending: map[string]time.Time{},
 	}
 	for _, c := range calls {
 		g.calls[c] = true
@@ -98,6 +100,8 @@ func (g *gathered) search(ctx context.Context, b *bus.Bus) error {
 		for _, s := range all {
 			if g.texts[message] {
 				g.take(s)
+			} else if e, err := s.Event(); err == nil && g.keptTexts[message] {
+				g.kept = append(g.kept, e)
 			}
 		}
 	}
@@ -150,13 +154,22 @@ func (g *gathered) named(s bus.Stored) {
 	case call:
 		g.calls[e.Call] = true
 		delete(g.later, e.Call)
+	case stays && e.Call == "": // else it comes with its call
+		g.keep(e)
 	case stays:
-		g.kept = append(g.kept, e)
 	default:
 		g.take(s)
 		if text != "" {
 			g.texts[text] = true
 		}
+	}
+}
+
+// keep notes a fact that stays.
+func (g *gathered) keep(e events.Event) {
+	g.kept = append(g.kept, e)
+	if _, _, text := subjectOf(e); text != "" {
+		g.keptTexts[text] = true
 	}
 }
 
@@ -205,9 +218,9 @@ func (g *gathered) ofCalls(s bus.Stored, model bool) {
 		call = field(s.Data, "call")
 	}
 	switch {
-	case g.later[call] && model && s.Name != stored:
+	case g.later[call] && model && !(s.Name == stored && s.Call() == ""):
 		if e, err := s.Event(); err == nil {
-			g.kept = append(g.kept, e)
+			g.keep(e)
 		}
 	case g.calls[call] && s.Name != (events.CallErased{}).Name():
 		g.take(s)

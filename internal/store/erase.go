@@ -35,7 +35,7 @@ func (s Subject) args() []any {
 // erased, so that none is forgotten.
 func subjects() map[string]string {
 	const (
-		caller = "x.user_id = $2"
+		caller = "x.user_id = nullif($2, '')"
 		call   = "x.call_id = ANY ($3)"
 	)
 	return map[string]string{
@@ -50,10 +50,10 @@ func subjects() map[string]string {
 		"messages_taken":       call,
 		"recordings":           call,
 		"transfers":            call,
-		"texts":                "x.recipient = $2 OR " + call + " OR x.message_id = ANY ($4)",
-		"sms_opt_outs":         "x.number = $2",
+		"texts":                "x.recipient = nullif($2, '') OR " + call + " OR x.message_id = ANY ($4)",
+		"sms_opt_outs":         "x.number = nullif($2, '')",
 		"extractions":          call,
-		"sms_outbox":           "x.recipient = $2 OR x.message_id = ANY ($4)",
+		"sms_outbox":           "x.recipient = nullif($2, '') OR x.message_id = ANY ($4)",
 
 		"tenant_templates":   "", // which fields there are
 		"projection_offsets": "", // how far the log has been read
@@ -127,7 +127,7 @@ func (p *Projection) Erase(s Subject) (map[string]int64, error) {
 		return nil, err
 	}
 	// Texts that only the rows know: their facts may have expired.
-	more, err := query(p.ctx, p.q, pgx.RowTo[string], `SELECT message_id FROM app.texts WHERE customer_id = $1 AND (call_id = ANY ($2) OR recipient = $3)`, s.args()[1], s.Caller)
+	more, err := query(p.ctx, p.q, pgx.RowTo[string], `SELECT message_id FROM app.texts WHERE customer_id = $1 AND (call_id = ANY ($2) OR recipient = nullif($3, ''))`, s.args()[1], s.Caller)
 	if err != nil {
 		return nil, err
 	}
