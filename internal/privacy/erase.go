@@ -575,3 +575,18 @@ func pause(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
+
+// TextIDs are the ids that the carrier gave the texts a plan is about.
+func (s *Service) TextIDs(ctx context.Context, r Request, p Plan) (sids []string, err error) {
+	calls := map[string]bool{}
+	for _, c := range p.Calls {
+		calls[c] = true
+	}
+	_, err = s.Bus.Search(ctx, r.Tenant, 1, []string{events.SMSSent{}.Name()}, func(st bus.Stored) error {
+		if r.All || calls[st.Call()] || r.Caller != "" && field(st.Data, "to") == r.Caller {
+			sids = append(sids, field(st.Data, "sid"))
+		}
+		return nil
+	})
+	return sids, err
+}

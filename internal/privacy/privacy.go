@@ -5,6 +5,7 @@
 package privacy
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -38,6 +39,24 @@ type Service struct {
 	// somebody else does, and the certificate says so.
 	Housekeep Housekeeper
 	Dir       string // everything this installation keeps on disk; for Request.Verify
+}
+
+// Housekeeping cleans the files of a database as its administrator. Without a
+// DSN, or where the server does not let us, people are told what to do.
+func Housekeeping(adminDSN func(context.Context) string) Housekeeper {
+	return func(ctx context.Context, told func(string)) ([]string, error) {
+		dsn := adminDSN(ctx)
+		if dsn == "" {
+			return []string{ByHand}, nil
+		}
+		if err := store.Housekeep(ctx, dsn, told); err != nil {
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			return []string{ByHand + " (" + err.Error() + ")"}, nil
+		}
+		return nil, nil
+	}
 }
 
 // Request is what to erase: everything about a caller, one call, or a tenant.

@@ -321,3 +321,8 @@ func (s *Store) ProjectionActive(ctx context.Context, name string) (bool, error)
 	}
 	return !ok, err
 }
+
+// CallsOfNobody are the calls of people whose number was withheld, by id.
+func (t *Tenant) CallsOfNobody(ctx context.Context) ([]string, error) {
+	return many(ctx, t, pgx.RowTo[string], `SELECT call_id FROM calls WHERE customer_id = $1 AND coalesce(user_id, '') NOT LIKE '+%' ORDER BY 1`)
+}
