@@ -602,6 +602,16 @@ func handles(t *testing.T) map[string]outcome {
 			callers, calls, err := r.Expired(ctx, created.Add(24*365*time.Hour), 10)
 			return show([]any{slices.Contains(callers, received.From), len(calls)}, err)
 		}, "[true 0]", "[false 0]", false},
+		"CallsOfNobody": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			err := r.Project(ctx, "p", created, func(p *store.Projection) error {
+				p.Received(event(store.IDOf(r), "CAnobody", 30, received), events.CallReceived{From: "anonymous", To: "+1"})
+				return nil
+			})
+			if err != nil {
+				return "", err
+			}
+			return show(r.CallsOfNobody(ctx))
+		}, "[CAnobody]", "[CAnobody]", true},
 		"ExpireRaw": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			return show(r.ExpireRaw(ctx, time.Now().Add(2*time.Hour), false))
 		}, "1", "0", true},
