@@ -121,7 +121,7 @@ func eraseSubject(ctx context.Context, r *reach, s *privacy.Service, req privacy
 	if err != nil {
 		return err
 	}
-	if !yes {
+	if !yes && !plan.Empty() {
 		showPlan(os.Stderr, plan)
 		if !agreed(os.Stdin, os.Stderr) {
 			return errors.New("nothing was erased")
@@ -160,10 +160,11 @@ func textsOf(ctx context.Context, s *privacy.Service, req privacy.Request, plan 
 
 func showPlan(w io.Writer, p privacy.Plan) {
 	fmt.Fprintf(w, "This would go for good, of %d calls:\n", len(p.Calls))
-	for what, m := range map[string]map[string]int64{"rows of": p.Rows, "facts": p.Facts} {
-		for _, name := range slices.Sorted(maps.Keys(m)) {
-			fmt.Fprintf(w, "  %7d %s %s\n", m[name], what, name)
-		}
+	for _, name := range slices.Sorted(maps.Keys(p.Rows)) {
+		fmt.Fprintf(w, "  %7d rows of %s\n", p.Rows[name], name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Facts)) {
+		fmt.Fprintf(w, "  %7d facts %s\n", p.Facts[name], name)
 	}
 }
 
