@@ -45,7 +45,7 @@ var allowed = map[string]string{
 	"internal/ingress":      workerMay + " internal/mask internal/twilio internal/vault",
 	"internal/conversation": workerMay + " internal/mask internal/openai internal/profile internal/vault",
 	"internal/summarizer":   workerMay + " internal/mask internal/openai internal/profile internal/vault",
-	"internal/profiler":     workerMay + " internal/readmodel internal/replay", // replay: its tests
+	"internal/profiler":     workerMay + " internal/privacy internal/readmodel internal/replay", // privacy: what has expired goes where rows are written; replay: its tests
 	"internal/notifier":     workerMay + " internal/twilio",
 	"internal/memory":       workerMay + " schemas internal/mask internal/privacy internal/profile internal/readmodel internal/vault",
 

@@ -193,7 +193,7 @@ func tenantSet(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	templates := map[string]events.Template{}
 	for _, kv := range rest {
 		if id, ok := strings.CutPrefix(kv, "template="); ok {
-			if templates[id], err = template(ctx, id); err != nil {
+			if templates[id], err = templateNamed(ctx, id); err != nil {
 				return err
 			}
 		}
@@ -220,7 +220,7 @@ func tenantSet(ctx context.Context, fs *flag.FlagSet, args []string) error {
 }
 
 // template is the industry template with that id.
-func template(ctx context.Context, id string) (t events.Template, err error) {
+func templateNamed(ctx context.Context, id string) (t events.Template, err error) {
 	err = stored(ctx, func(s *store.Store) error {
 		t, err = s.Template(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {

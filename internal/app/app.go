@@ -233,6 +233,18 @@ func OpenVault(c Config) (*vault.Vault, error) {
 	return nil, nil //nolint:nilnil // said above
 }
 
+// AdminDSN is how the database's administrator logs in: DATABASE_ADMIN_URL, or
+// that of the private server; empty where we are not to know.
+func AdminDSN(ctx context.Context, c Config) string {
+	if c.DatabaseURL != "" {
+		return c.DatabaseAdminURL
+	}
+	if private, up := store.ConnectPrivate(ctx, filepath.Join(c.DataDir, "postgres")); up {
+		return private.AdminDSN()
+	}
+	return ""
+}
+
 func openStore(ctx context.Context, o Options, p *Platform) (func(), error) {
 	dsn := p.Config.DatabaseURL
 	stop := func() {}

@@ -1,12 +1,14 @@
 package app
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"time"
@@ -21,9 +23,10 @@ type Config struct {
 	ListenAddr       string `env:"LISTEN_ADDR" envDefault:"127.0.0.1:8080" help:"address the HTTP server listens on"`
 	PublicURL        string `env:"PUBLIC_URL" help:"what Twilio sees in front of LISTEN_ADDR; signatures are checked against it (default http://LISTEN_ADDR)"`
 	DatabaseURL      string `env:"DATABASE_URL" secret:"true" help:"PostgreSQL, as the application's role; empty: a private one under DATA_DIR"`
-	DatabaseAdminURL string `env:"DATABASE_ADMIN_URL" secret:"true" help:"PostgreSQL, as a role that may create roles; read by migrate only"`
+	DatabaseAdminURL string `env:"DATABASE_ADMIN_URL" secret:"true" help:"PostgreSQL, as a role that may create roles; read by migrate, and by what makes erased bytes go from its files"`
 	NATSURL          string `env:"NATS_URL" secret:"true" help:"NATS with JetStream; empty: a server inside the process, under DATA_DIR"`
 	DataDir          string `env:"DATA_DIR" envDefault:"./data" help:"everything this process keeps on disk"`
+	ErasureLedger    string `env:"ERASURE_LEDGER" help:"file that says what was erased, beside bus and database and not restored with them (default DATA_DIR/erasures.jsonl)"`
 	MasterKey        string `env:"MASTER_KEY" secret:"true" help:"64 hex digits that secrets at rest are sealed with; made and kept in DATA_DIR when NATS and PostgreSQL are embedded"`
 	TwilioAccountSID string `env:"TWILIO_ACCOUNT_SID" help:"AC…"`
 	TwilioAuthToken  string `env:"TWILIO_AUTH_TOKEN" secret:"true" help:"signs what Twilio sends; empty together with TWILIO_API_URL: simulated"`
@@ -44,6 +47,11 @@ func (c Config) simulatedOpenAI() bool { return c.OpenAIKey == "" && c.OpenAIBas
 
 // Drain is DRAIN_SECONDS.
 func (c Config) Drain() time.Duration { return time.Duration(c.DrainSeconds) * time.Second }
+
+// Ledger is ERASURE_LEDGER, or its default.
+func (c Config) Ledger() string {
+	return cmp.Or(c.ErasureLedger, filepath.Join(c.DataDir, "erasures.jsonl"))
+}
 
 // LoadConfig reads the environment and reports everything wrong with it at
 // once.

@@ -39,7 +39,8 @@ const (
 	maxReason = 500 // bytes
 )
 
-// letter is a dead letter about to be stored.
+// letter is a dead letter about to be stored. It holds nobody's words: it says
+// where in the stream of facts the event is, and why it was given up.
 type letter struct {
 	id       string // the same for each attempt to store it
 	consumer string
@@ -48,14 +49,13 @@ type letter struct {
 	seq      uint64
 	subject  string
 	header   nats.Header
-	data     []byte
 }
 
 // letterOf makes a dead letter of m, of the stream of facts.
 func letterOf(m incoming, consumer, reason string) letter {
 	return letter{
 		id: consumer + ":" + strconv.FormatUint(m.seq, 10), consumer: consumer, reason: reason, tries: m.tries,
-		seq: m.seq, subject: m.Subject, header: m.Header, data: m.Data,
+		seq: m.seq, subject: m.Subject, header: m.Header,
 	}
 }
 
@@ -72,7 +72,7 @@ func (b *Bus) bury(ctx context.Context, l letter) error {
 	h.Set(headerDeliveries, strconv.Itoa(l.tries))
 	h.Set(headerAt, time.Now().UTC().Format(time.RFC3339Nano))
 	h.Set(headerMsgID, l.id)
-	_, err = b.store(ctx, &nats.Msg{Subject: "dead." + l.consumer + "." + t.String(), Header: h, Data: l.data})
+	_, err = b.store(ctx, &nats.Msg{Subject: "dead." + l.consumer + "." + t.String(), Header: h})
 	if err != nil {
 		return fmt.Errorf("store dead letter: %w", err)
 	}
@@ -93,7 +93,7 @@ func (b *Bus) LeaveOut(ctx context.Context, e events.Event, reason string) error
 	}
 	return b.bury(ctx, letter{
 		id: follower + ":" + strconv.FormatUint(e.Seq, 10), consumer: follower, reason: reason, tries: 1,
-		seq: e.Seq, subject: m.Subject, header: m.Header, data: m.Data,
+		seq: e.Seq, subject: m.Subject, header: m.Header,
 	})
 }
 
@@ -190,10 +190,14 @@ func (b *Bus) redrive(ctx context.Context, seq uint64) (ours bool, err error) {
 	}
 	// Should deleting fail below, or another be at it, this is the same message.
 	h.Set(headerMsgID, "redrive:"+strconv.FormatUint(seq, 10))
-	if _, err := b.store(ctx, &nats.Msg{Subject: retrySubject(l.Consumer, l.Subject), Header: h, Data: m.Data}); err != nil {
+	if _, err := b.store(ctx, &nats.Msg{Subject: retrySubject(l.Consumer, l.Subject), Header: h}); err != nil {
 		return false, err
 	}
-	err = b.call(ctx, func(ctx context.Context) error { return s.DeleteMsg(ctx, seq) })
+	remove := s.DeleteMsg
+	if len(m.Data) > 0 { // a former version's, which has the event's words
+		remove = s.SecureDeleteMsg
+	}
+	err = b.call(ctx, func(ctx context.Context) error { return remove(ctx, seq) })
 	if errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) && errors.Is(b.call(ctx, get), jetstream.ErrMsgNotFound) {
 		return false, nil // another was faster
 	} else if err != nil {

@@ -46,6 +46,7 @@ type Outbox struct {
 	heads   map[*record]struct{} // those that may be acted upon
 	ready   []*record
 	flying  int
+	idle    time.Time     // since when nothing is left
 	drained chan struct{} // closed when nothing is left, while closing
 }
 
@@ -55,8 +56,9 @@ const (
 	retryFirst    = 100 * time.Millisecond
 	retryLimit    = 5 * time.Second
 	registrySlots = 32
-	heldNumbers   = 1 << 63 // records that were held have numbers from here on
-	heldShare     = 8       // of OutboxBytes may be held, one in so many
+	heldNumbers   = 1 << 63         // records that were held have numbers from here on
+	quiet         = 2 * time.Second // after which what is done is removed from the disk
+	heldShare     = 8               // of OutboxBytes may be held, one in so many
 )
 
 // OpenOutbox opens the spool in dir, creating it if need be, and starts to
@@ -326,9 +328,27 @@ func (o *Outbox) finish(r *record) {
 			delete(o.lanes, r.lane)
 		}
 	}
-	if o.drained != nil && len(o.records) == 0 {
+	if len(o.records) > 0 {
+		return
+	}
+	o.idle = time.Now()
+	signal(o.clock)
+	if o.drained != nil {
 		close(o.drained)
 	}
+}
+
+// tidy removes what is done from the disk when nothing has come for a while: it
+// is somebody's words. It returns when to look again. Callers hold mu.
+func (o *Outbox) tidy(now time.Time) time.Duration {
+	if len(o.records) > 0 || o.spool.live == nil {
+		return time.Hour // until signalled
+	}
+	if left := o.idle.Add(quiet).Sub(now); left > 0 {
+		return left
+	}
+	o.spool.seal()
+	return time.Hour
 }
 
 func signal(c chan struct{}) {

@@ -129,7 +129,7 @@ func (o *Outbox) resendDue(now time.Time) time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.heads) == 0 {
-		return time.Hour // until signalled
+		return o.tidy(now)
 	}
 	next := time.Second
 	_ = o.spoolHeld() // what cannot be spooled yet stays held

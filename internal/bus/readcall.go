@@ -77,7 +77,7 @@ func (r *callReader) read(ctx context.Context, at Span) error {
 	switch all, err := r.own(ctx, known); {
 	case err != nil:
 		return err
-	case !all: // erased, or the stream was written anew since: no sequence holds any more
+	case !all: // the stream was written anew since: no sequence holds any more
 		r.out, r.seen = nil, map[string]bool{}
 		return r.scan(ctx, Span{Since: at.Since, Last: math.MaxUint64}, ">")
 	case len(at.Facts) == 0:
@@ -121,8 +121,9 @@ func (r *callReader) follow(ctx context.Context, at Span, what string) error {
 	return r.scan(ctx, at, what)
 }
 
-// fetch gets facts by sequence. all is false when one of them is not there, or
-// of another call.
+// fetch gets facts by sequence. all is false when one of them is of another
+// call, when the stream ends before it, or when none is there. Some that are
+// missing in between were erased: transcripts expire before calls do.
 func (r *callReader) fetch(ctx context.Context, seqs []uint64) (all bool, err error) {
 	s, err := r.bus.stream(ctx, events.Stream)
 	if err != nil {
@@ -145,12 +146,21 @@ func (r *callReader) fetch(ctx context.Context, seqs []uint64) (all bool, err er
 	if err := g.Wait(); err != nil {
 		return false, err
 	}
+	found := 0
 	for _, m := range got {
-		if m == nil || !r.add(m.Subject, m.Header, m.Data, m.Sequence) {
+		if m == nil {
+			continue
+		}
+		if !r.add(m.Subject, m.Header, m.Data, m.Sequence) {
 			return false, nil
 		}
+		found++
 	}
-	return true, nil
+	if found == len(seqs) || found == 0 {
+		return found > 0, nil
+	}
+	last, err := r.bus.LastSeq(ctx)
+	return err == nil && slices.Max(seqs) <= last, err
 }
 
 // scan reads what matches under the tenant's subjects within a span.

@@ -142,7 +142,11 @@ func (w *settingsWatch) caughtUp(r *reader) {
 }
 
 func (w *settingsWatch) take(m incoming) {
-	t, err := events.ParseTenant(strings.TrimPrefix(m.Subject, bucketKey(bucketSettings, "")))
+	key := strings.TrimPrefix(m.Subject, bucketKey(bucketSettings, ""))
+	if key == fillerKey {
+		return
+	}
+	t, err := events.ParseTenant(key)
 	if err != nil {
 		w.bus.log.Error("settings of no tenant", zap.String("key", m.Subject))
 		return

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
 	"neurosphere.ai/neurosphere/events"
@@ -20,7 +21,18 @@ func (w *worker) settle(ctx context.Context, d *delivery) {
 		w.giveUp(ctx, d, "given up after "+strconv.Itoa(d.tries-1)+" deliveries")
 		return
 	}
-	m := d.current()
+	m, err := w.named(ctx, d)
+	if err != nil {
+		w.log.Warn("event will be retried", zap.Uint64("seq", d.seq), zap.Error(err))
+		w.giveBack(d, w.delay(d))
+		return
+	}
+	if m == nil { // erased since it was given up
+		if err := w.bus.tell(d.current(), "+ACK"); err != nil {
+			w.log.Warn("event will come again: not acknowledged", zap.Uint64("seq", d.seq), zap.Error(err))
+		}
+		return
+	}
 	e, err := w.bus.codec.decode(d.subject, m.Header, m.Data)
 	if err != nil {
 		w.giveUp(ctx, d, err.Error())
@@ -45,6 +57,20 @@ func (w *worker) settle(ctx context.Context, d *delivery) {
 		w.logOf(e).Warn("event will be retried", zap.Int("delivery", d.tries), zap.Duration("after", delay), zap.Error(err))
 		w.giveBack(d, delay)
 	}
+}
+
+// named is the message that d is about, nil where the stream does not have it
+// any more. One that is handed out again only says where it is.
+func (w *worker) named(ctx context.Context, d *delivery) (*nats.Msg, error) {
+	m := d.current().Msg
+	if d.key.stream != streamRetry {
+		return m, nil
+	}
+	raw, err := w.bus.at(ctx, d.seq)
+	if err != nil || raw == nil || raw.Subject != d.subject || raw.Header.Get("ce-id") != m.Header.Get("ce-id") {
+		return nil, err
+	}
+	return &nats.Msg{Subject: raw.Subject, Header: raw.Header, Data: raw.Data}, nil
 }
 
 func (w *worker) logOf(e events.Event) *zap.Logger {

@@ -107,6 +107,7 @@ func (w *worker) lead(ctx context.Context, p *app.Platform) error {
 	w.refolds = make(chan events.Tenant, 1024)
 	beside.Go(func() { w.refold(ctx) })
 	beside.Go(func() { w.publishSettings(ctx, p) })
+	beside.Go(func() { w.forget(ctx, p) })
 	w.log.Info("active", zap.Uint64("from", floor+1))
 	return p.Bus.Follow(ctx, floor+1, readmodel.Filters(), w.apply)
 }

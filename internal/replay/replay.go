@@ -312,6 +312,14 @@ func (r *run) catchUp(ctx context.Context, t *store.Tenant, id events.Tenant, to
 	if err := r.read(ctx, at.Rebuilt+1, to, r.filters(id), true); err != nil {
 		return err
 	}
+	if to > at.Rebuilt { // the last of it may have been erased since
+		err = t.Rebuild(ctx, r.name, r.created, func(p *store.Projection) error {
+			if p.Applied < to {
+				p.SetApplied(to, "")
+			}
+			return nil
+		})
+	}
 	// Among it may have been another template.
 	for more := true; more && err == nil; {
 		err = t.Rebuild(ctx, r.name, r.created, func(p *store.Projection) (err error) {

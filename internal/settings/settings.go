@@ -129,7 +129,7 @@ func Fill(text string, s events.Settings, caller string, now time.Time) string {
 
 // Keys are what Set takes.
 const Keys = "name agent greeting returning_greeting time_zone language voice voice_provider fallback_number status " +
-	"numbers sms_to transfers extra_fields blocks.<role|tone|style|knowledge|safety> sliders.<name>"
+	"numbers sms_to transfers extra_fields retention.<transcript_days|raw_days|text_days|caller_days|hold> blocks.<role|tone|style|knowledge|safety> sliders.<name>"
 
 // Set changes one setting by name, as people write it: lists with commas,
 // transfers as JSON.
@@ -169,6 +169,8 @@ func Set(s *events.Settings, key, value string) error {
 		s.Transfers = t
 	case key == "extra_fields":
 		return setFields(s, value)
+	case group == "retention" && name != "":
+		return setRetention(s, name, value)
 	case group == "blocks" && name != "":
 		if s.Blocks == nil {
 			s.Blocks = map[string]string{}
@@ -185,6 +187,42 @@ func Set(s *events.Settings, key, value string) error {
 		s.Sliders[name] = v
 	default:
 		return fmt.Errorf("there is no setting %q; there are %s", key, Keys)
+	}
+	return nil
+}
+
+// MaxDays is how long anything may be kept on purpose; for longer there is hold.
+const MaxDays = 3650
+
+// setRetention changes how long one class of data is kept; 0 days, or an empty
+// value, is the platform's default.
+func setRetention(s *events.Settings, name, value string) error {
+	r := events.Retention{}
+	if s.Retention != nil {
+		r = *s.Retention
+	}
+	days := map[string]*int{"transcript_days": &r.Transcripts, "raw_days": &r.Raw, "text_days": &r.Texts, "caller_days": &r.Callers}[name]
+	switch {
+	case name == "hold":
+		v, err := strconv.ParseBool(value)
+		if err != nil {
+			return fmt.Errorf("retention.hold: want true or false, got %q", value)
+		}
+		r.Hold = v
+	case days == nil:
+		return fmt.Errorf("there is no setting %q; there are %s", "retention."+name, Keys)
+	case value == "":
+		*days = 0
+	default:
+		v, err := strconv.Atoi(value)
+		if err != nil || v < 0 || v > MaxDays {
+			return fmt.Errorf("retention.%s: want 1 to %d days, or 0 for the default, got %q", name, MaxDays, value)
+		}
+		*days = v
+	}
+	s.Retention = &r
+	if r == (events.Retention{}) {
+		s.Retention = nil
 	}
 	return nil
 }

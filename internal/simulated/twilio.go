@@ -111,6 +111,31 @@ func (t *Twilio) load() error {
 	return err
 }
 
+// ForgetTexts removes from a stand-in's directory the texts it accepted that
+// hold one of words, as somebody would at Twilio, and returns how many.
+func ForgetTexts(dir string, words []string) (n int, err error) {
+	path := filepath.Join(dir, "texts.jsonl")
+	raw, err := os.ReadFile(path)
+	if os.IsNotExist(err) {
+		return 0, nil
+	} else if err != nil {
+		return 0, err
+	}
+	var left []byte
+	for line := range bytes.Lines(raw) {
+		var s SentText
+		if json.Unmarshal(line, &s) == nil && slices.ContainsFunc(words, func(w string) bool { return s.SID == w || s.To == w }) {
+			n++
+			continue
+		}
+		left = append(left, line...)
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	return n, os.WriteFile(path, left, 0o600) // in place: a server that runs appends to it
+}
+
 // URL is the base URL for clients.
 func (t *Twilio) URL() string { return "http://" + t.l.Addr().String() }
 

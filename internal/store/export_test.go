@@ -5,6 +5,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
+
+	"neurosphere.ai/neurosphere/events"
 )
 
 // PlatformTables are those of the check at the start.
@@ -32,3 +34,14 @@ func OpenUnchecked(ctx context.Context, dsn string, change func(*pgxpool.Config)
 	s.checked.Store(true)
 	return s, nil
 }
+
+// IDOf is the tenant of a handle; 0 where it is nobody's.
+func IDOf(t *Tenant) events.Tenant {
+	if t == nil {
+		return 0
+	}
+	return t.id
+}
+
+// Subjects say which rows are about whom.
+var Subjects = subjects

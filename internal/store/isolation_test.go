@@ -377,6 +377,14 @@ func writes(id events.Tenant, name string) map[string]func(*store.Projection) er
 			}
 			return err
 		},
+		"Erase": func(p *store.Projection) error {
+			p.SetApplied(1, "e")
+			n, err := p.Erase(store.Subject{Caller: received.From, Calls: []string{"CA1"}, Texts: []string{"m1"}})
+			if err == nil && len(n) > 0 {
+				err = fmt.Errorf("erased %v of nothing", n)
+			}
+			return err
+		},
 		"DropCaller": plain(func(p *store.Projection) { p.SetApplied(1, "e"); p.DropCaller("+19") }),
 		"Text": plain(func(p *store.Projection) {
 			p.Text(event(id, "CA1", 18, message), store.TextChange{Message: "m1", Call: "CA1", Recipient: "+1", Body: "for " + name, Sent: &at})
@@ -436,7 +444,7 @@ func seeded(t *testing.T, name string) (events.Tenant, *store.Tenant) {
 	s, rows := customer(t)
 	write := func(p *store.Projection) error {
 		all := writes(s.Tenant, name)
-		for _, control := range []string{"CallerFacts", "CallersAfter", "Template", "Refold", "Refolded", "DropCaller"} { // they write nothing but their own control
+		for _, control := range []string{"CallerFacts", "CallersAfter", "Template", "Refold", "Refolded", "DropCaller", "Erase"} { // they write nothing but their own control
 			delete(all, control)
 		}
 		for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -449,7 +457,8 @@ func seeded(t *testing.T, name string) (events.Tenant, *store.Tenant) {
 	err := errors.Join(rows.Project(t.Context(), "p", created, write), rows.Rebuild(t.Context(), "r", created, write))
 	_, err1 := rows.ClaimText(t.Context(), "m1", "+1", "w", time.Hour)
 	_, err2 := rows.ClaimExtraction(t.Context(), "CA1", "k", "w", time.Hour)
-	if err := errors.Join(err, err1, err2); err != nil {
+	err3 := rows.SaveErasure(t.Context(), store.Erasure{ID: "e", Kind: "call", By: name, State: "done", Requested: created})
+	if err := errors.Join(err, err1, err2, err3); err != nil {
 		t.Fatal(err)
 	}
 	return s.Tenant, rows
@@ -501,7 +510,7 @@ func TestEventsOfOthersAreRefused(t *testing.T) {
 	b, rows := customer(t)
 	empty := dump(t, su, b.Tenant)
 	all := writes(a.Tenant, "Ann")
-	for _, name := range []string{"SaveCaller", "SetApplied", "DropCaller"} {
+	for _, name := range []string{"SaveCaller", "SetApplied", "DropCaller", "Erase"} {
 		delete(all, name) // they take no event
 	}
 	for name, write := range all {
@@ -582,6 +591,42 @@ func handles(t *testing.T) map[string]outcome {
 		"TextFailed": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			return "", r.TextFailed(ctx, "m1", "30003")
 		}, "", "not found", true},
+		"RowsAbout": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			rows, err := r.RowsAbout(ctx, store.Subject{Caller: received.From, Calls: []string{"CA1"}, Texts: []string{"m1"}})
+			return show([]any{len(rows) >= 14, len(rows["calls"])}, err)
+		}, "[true 1]", "[false 0]", false},
+		"EraseAll": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			n, err := r.EraseAll(ctx)
+			return show([]any{n["calls"], n["rebuild.calls"], n["extractions"]}, err)
+		}, "[1 1 1]", "[0 0 0]", true},
+		"Callers": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			all, err := r.Callers(ctx, "+", 10)
+			return show(slices.Contains(all, received.From), err)
+		}, "true", "false", false},
+		"Expired": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			callers, calls, err := r.Expired(ctx, created.Add(24*365*time.Hour), 10)
+			return show([]any{slices.Contains(callers, received.From), len(calls)}, err)
+		}, "[true 0]", "[false 0]", false},
+		"CallsOfNobody": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			err := r.Project(ctx, "p", created, func(p *store.Projection) error {
+				p.Received(event(store.IDOf(r), "CAnobody", 30, received), events.CallReceived{From: "anonymous", To: "+1"})
+				return nil
+			})
+			if err != nil {
+				return "", err
+			}
+			return show(r.CallsOfNobody(ctx))
+		}, "[CAnobody]", "[CAnobody]", true},
+		"ExpireRaw": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			return show(r.ExpireRaw(ctx, time.Now().Add(2*time.Hour), false))
+		}, "1", "0", true},
+		"SaveErasure": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			return "", r.SaveErasure(ctx, store.Erasure{ID: "e", Kind: "call", By: "x", State: "begun", Requested: created})
+		}, "", "", true},
+		"Erasures": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			all, err := r.Erasures(ctx)
+			return show(len(all), err)
+		}, "1", "0", false},
 		"Project": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			var applied uint64
 			err := r.Project(ctx, "p", created, func(p *store.Projection) error {
@@ -615,7 +660,7 @@ func handles(t *testing.T) map[string]outcome {
 			n := map[string]int{}
 			err := r.Kept(ctx, func(table string, _ []byte) error { n[table]++; return nil })
 			return show(n, err)
-		}, "map[extractions:1 sms_outbox:1]", "map[]", false},
+		}, "map[erasures:1 extractions:1 sms_outbox:1]", "map[]", false},
 		"KeptTables": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			names, err := r.KeptTables(ctx)
 			return show(slices.Contains(names, "extractions") && slices.Contains(names, "sms_outbox") && !slices.Contains(names, "calls"), err)
@@ -748,6 +793,13 @@ func platform() map[string]func(context.Context, events.Tenant) error {
 			_, _, err := shared.UpdateSettings(ctx, id, func(s *events.Settings) error { s.Tenant = 1; s.Greeting = "hi"; return nil })
 			return err
 		},
+		"CustomerSince": func(ctx context.Context, id events.Tenant) error {
+			at, err := shared.CustomerSince(ctx, id)
+			if err == nil && at.IsZero() {
+				err = errors.New("since never")
+			}
+			return err
+		},
 		"MarkPublished": func(ctx context.Context, id events.Tenant) error { return shared.MarkPublished(ctx, id, 1) },
 		"Resident": func(ctx context.Context, id events.Tenant) error {
 			r, err := shared.Resident(ctx, id)
@@ -802,7 +854,7 @@ func TestPlatformActsOnTheTenantNamed(t *testing.T) {
 			if err := do(t.Context(), b.Tenant); err != nil {
 				t.Error(err)
 			}
-			if changed := dump(t, su, b.Tenant) != own; changed == slices.Contains([]string{"Settings", "APIKeys", "Resident"}, name) {
+			if changed := dump(t, su, b.Tenant) != own; changed == slices.Contains([]string{"Settings", "APIKeys", "Resident", "CustomerSince"}, name) {
 				t.Errorf("changed: %v", changed)
 			}
 			if err := do(t.Context(), 880001); !errors.Is(err, store.ErrNotFound) {

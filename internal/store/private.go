@@ -297,6 +297,9 @@ func (p *Private) start() error {
 	args := []string{
 		"-D", filepath.Join(p.dir, "data"), "-k", p.socket, "-p", "5432", "-c", "listen_addresses=",
 		"-c", "max_connections=100", "-c", "timezone=UTC", "-c", "unix_socket_permissions=0700",
+		// What was erased is to be gone: segments of the log are removed, not
+		// renamed for reuse with what they hold, and the server's own log quotes no row.
+		"-c", "wal_recycle=off", "-c", "min_wal_size=32MB", "-c", "log_error_verbosity=terse",
 	}
 	if p.as != nil {
 		// We connect as root to a server that is not: the folder is the gate.

@@ -148,12 +148,10 @@ func adopt(s events.Settings, c call, raw string, sum *events.CallSummarized) er
 func fit(sum *events.CallSummarized) error {
 	for {
 		raw, err := json.Marshal(sum)
-		if err != nil || len(raw) <= maxSummary && len(sum.Producer.Raw) <= maxRaw {
+		if err != nil || len(raw) <= maxSummary {
 			return err
 		}
 		switch {
-		case sum.Producer.Raw != "":
-			sum.Producer.Raw = ""
 		case len(sum.Rejected) > 0:
 			sum.Rejected = sum.Rejected[:len(sum.Rejected)/2]
 		case len(sum.Findings) > 0:
@@ -164,10 +162,7 @@ func fit(sum *events.CallSummarized) error {
 	}
 }
 
-const (
-	maxSummary = bus.MaxEventSize - 8<<10 // bytes; leaves room for an event's attributes
-	maxRaw     = 200_000                  // as the schema has it
-)
+const maxSummary = bus.MaxEventSize - 8<<10 // bytes; leaves room for an event's attributes
 
 // clip is the beginning of s, at most n bytes, up to the end of a word.
 func clip(s string, n int) string {

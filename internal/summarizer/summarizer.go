@@ -233,7 +233,8 @@ func (w *worker) derive(ctx context.Context, e events.Event, s events.Settings, 
 		sum.Summary = fmt.Sprintf("The caller spoke %d times in a call of %d seconds. No summary could be made.", c.heard, sum.Seconds)
 		return nil
 	}
-	p.Raw, p.Model, p.TokensIn, p.TokensOut = got.Raw, got.Model, got.TokensIn, got.TokensOut
+	// What it said, unedited, stays with the claim until it expires.
+	p.Model, p.TokensIn, p.TokensOut = got.Model, got.TokensIn, got.TokensOut
 	p.Simulated = strings.HasPrefix(got.Model, standIn)
 	sum.Producer = p
 	return adopt(s, c, got.Raw, sum)

@@ -84,6 +84,9 @@ func connect(t testing.TB, o bus.Options) *bus.Bus {
 	return b
 }
 
+// Dir is where the server keeps its data.
+func (s *BusServer) Dir() string { return s.dir }
+
 // URL is where the server listens, password included; the same after a restart.
 func (s *BusServer) URL() string {
 	s.mu.Lock()

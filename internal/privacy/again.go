@@ -1,0 +1,223 @@
+package privacy
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/store"
+)
+
+// lateFor is how long facts are looked for that came after their call was
+// erased: a worker that was stopped may be started again that late.
+const lateFor = 30 * 24 * time.Hour
+
+// Again erases once more what the ledger says was erased and the database does
+// not know of, as after either was restored from a backup, and goes on with
+// what was stopped. What became true after it was erased stays. It returns how
+// many erasures that were. base says how: its Progress, Wait, Files.
+func (s *Service) Again(ctx context.Context, base Request) (n int, err error) {
+	entries, err := s.Ledger.Entries()
+	if err != nil {
+		return 0, err
+	}
+	first, order := map[string]Entry{}, []string(nil)
+	for _, e := range entries {
+		if old, ok := first[e.ID]; !ok {
+			order = append(order, e.ID)
+			first[e.ID] = e
+		} else if old.State != "done" {
+			first[e.ID] = e
+		}
+	}
+	done, err := s.done(ctx, entries)
+	if err != nil {
+		return 0, err
+	}
+	for _, id := range order {
+		e := first[id]
+		if record, ok := done[id]; ok && record.State == "done" {
+			continue
+		} else if err := s.again(ctx, base, e, record); err != nil {
+			return n, fmt.Errorf("erase %s again: %w", id, err)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// done are the records there are of a ledger's entries, by id.
+func (s *Service) done(ctx context.Context, entries []Entry) (map[string]store.Erasure, error) {
+	out, seen := map[string]store.Erasure{}, map[events.Tenant]bool{}
+	for _, e := range entries {
+		if seen[e.Tenant] {
+			continue
+		}
+		seen[e.Tenant] = true
+		t, err := s.Store.For(e.Tenant)
+		if err != nil {
+			return nil, err
+		}
+		all, err := t.Erasures(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range all {
+			out[r.ID] = r
+		}
+	}
+	return out, nil
+}
+
+func (s *Service) again(ctx context.Context, base Request, e Entry, record store.Erasure) error {
+	r := base
+	r.Tenant, r.By, r.entry = e.Tenant, e.By, &e
+	switch e.Kind {
+	case KindTenant:
+		since, err := s.Store.CustomerSince(ctx, e.Tenant)
+		if err == nil && since.After(e.At) {
+			return s.note(ctx, e) // another business has the id since
+		} else if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		r.All = true
+	case KindCall:
+		if len(e.Calls) == 0 {
+			return s.note(ctx, e)
+		}
+		r.Call = e.Calls[0]
+	default:
+		number, err := s.numberOf(ctx, e, record)
+		if err != nil {
+			return err
+		}
+		if number == "" {
+			return s.note(ctx, e) // nobody we have a number of
+		}
+		r.Caller = number
+	}
+	_, err := s.Erase(ctx, r)
+	return err
+}
+
+// note lets the database know of an erasure that left nothing to do.
+func (s *Service) note(ctx context.Context, e Entry) error {
+	t, err := s.Store.For(e.Tenant)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	return t.SaveErasure(ctx, store.Erasure{ID: e.ID, Kind: e.Kind, Ref: e.Ref, Calls: e.Calls, By: e.By, State: "done", Requested: e.At, Finished: &now})
+}
+
+// numberOf finds the caller an entry is about among all whose numbers the
+// tenant has; empty when it is none of them.
+func (s *Service) numberOf(ctx context.Context, e Entry, record store.Erasure) (string, error) {
+	if s.Vault == nil {
+		return "", errors.New("MASTER_KEY is needed")
+	}
+	if record.Sealed != "" {
+		raw, err := base64.StdEncoding.DecodeString(record.Sealed)
+		if err != nil {
+			return "", err
+		}
+		return s.Vault.Open(e.Tenant, sealPurpose, raw)
+	}
+	tried := map[string]bool{}
+	is := func(number string) (bool, error) {
+		if !events.Identified(number) || tried[number] {
+			return false, nil
+		}
+		tried[number] = true
+		ref, err := s.Vault.Ref(e.Tenant, refPurpose, number)
+		return ref == e.Ref, err
+	}
+	rows, err := s.Store.For(e.Tenant)
+	if err != nil {
+		return "", err
+	}
+	for after := "+"; ; {
+		all, err := rows.Callers(ctx, after, callersAtOnce)
+		if err != nil {
+			return "", err
+		}
+		for _, number := range all {
+			if ok, err := is(number); err != nil || ok {
+				return number, err
+			}
+		}
+		if len(all) < callersAtOnce {
+			break
+		}
+		after = all[len(all)-1]
+	}
+	found := ""
+	_, err = s.Bus.Search(ctx, e.Tenant, 1, aboutCallers(), func(st bus.Stored) error {
+		for _, name := range []string{"from", "caller", "to", "number"} {
+			number := field(st.Data, name)
+			if ok, err := is(number); err != nil || ok {
+				found = number
+				return errors.Join(err, errFound)
+			}
+		}
+		return nil
+	})
+	if found != "" {
+		err = nil
+	}
+	return found, err
+}
+
+const callersAtOnce = 1000
+
+// Late removes facts that arrived after the call they are of was erased, and
+// returns how many.
+func (s *Service) Late(ctx context.Context, t events.Tenant) (n int, err error) {
+	rows, err := s.Store.For(t)
+	if err != nil {
+		return 0, err
+	}
+	all, err := rows.Erasures(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range all {
+		if r.State != "done" || len(r.Calls) == 0 || time.Since(r.Requested) > lateFor {
+			continue
+		}
+		e, err := s.begin(ctx, Request{Tenant: t, Call: r.Calls[0], By: r.By})
+		if err != nil {
+			return n, err
+		}
+		e.record, e.found = r, gather(t, "", r.Calls, time.Time{})
+		e.found.read = r.Scanned
+		if err := e.found.search(ctx, s.Bus); err != nil {
+			return n, err
+		}
+		if len(e.found.facts) > 0 {
+			if err := e.removeRows(ctx); err != nil {
+				return n, err
+			}
+			if err := e.removeFacts(ctx, e.found.seqs()); err != nil {
+				return n, err
+			}
+			n += len(e.found.facts)
+		}
+		r.Scanned = e.found.read
+		if err := rows.SaveErasure(ctx, r); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// CertificateOf reads the certificate of a record.
+func CertificateOf(e store.Erasure) (c Certificate, err error) {
+	err = json.Unmarshal(e.Certificate, &c)
+	return c, err
+}

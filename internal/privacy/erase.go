@@ -1,0 +1,592 @@
+package privacy
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/readmodel"
+	"neurosphere.ai/neurosphere/internal/settings"
+	"neurosphere.ai/neurosphere/internal/store"
+)
+
+const (
+	refPurpose  = "caller"  // of vault.Ref; the same for all who name a caller
+	sealPurpose = "erasure" // of vault.Seal
+	lookEvery   = 200 * time.Millisecond
+	behindWait  = 30 * time.Second // for whoever writes rows
+	settleTime  = 30 * time.Second // within which a call that ended begins to be summarized
+	passes      = 50
+)
+
+// erasing is one request under way.
+type erasing struct {
+	*Service
+	Request
+	rows    *store.Tenant
+	models  readmodel.Models
+	created time.Time // of the stream
+	record  store.Erasure
+	found   *gathered
+	erased  map[string]int64 // rows
+	facts   map[string]int64
+}
+
+// Plan says what Erase would remove, and changes nothing.
+func (s *Service) Plan(ctx context.Context, r Request) (p Plan, err error) {
+	e, err := s.begin(ctx, r)
+	if err != nil {
+		return p, err
+	}
+	p = Plan{Kind: r.kind(), Rows: map[string]int64{}, Calls: []string{}}
+	if r.All {
+		return e.planAll(ctx, p)
+	}
+	if err := e.gather(ctx); err != nil {
+		return p, err
+	}
+	rows, err := e.rows.RowsAbout(ctx, e.found.subject())
+	for table, all := range rows {
+		p.Rows[table] = int64(len(all))
+	}
+	p.Facts, p.Calls = e.found.byName(), append(p.Calls, sorted(e.found.calls)...)
+	return p, err
+}
+
+// planAll counts facts alone: rows of every caller follow from them.
+func (e *erasing) planAll(ctx context.Context, p Plan) (Plan, error) {
+	p.Facts = map[string]int64{}
+	_, err := e.Bus.Search(ctx, e.Tenant, 1, nil, func(s bus.Stored) error {
+		p.Facts[s.Name]++
+		return nil
+	})
+	if _, sErr := e.Store.Settings(ctx, e.Tenant); sErr == nil {
+		p.Rows["customers"] = 1
+	}
+	return p, err
+}
+
+func (s *Service) begin(ctx context.Context, r Request) (*erasing, error) {
+	if err := r.check(); err != nil {
+		return nil, fmt.Errorf("erase: %w", err)
+	}
+	if s.Vault == nil {
+		return nil, errors.New("erase: MASTER_KEY is needed")
+	}
+	e := &erasing{Service: s, Request: r, erased: map[string]int64{}, facts: map[string]int64{}}
+	var err error
+	if e.rows, err = s.Store.For(r.Tenant); err != nil {
+		return nil, err
+	}
+	if e.models, err = readmodel.New(); err != nil {
+		return nil, err
+	}
+	e.created, err = s.Bus.StreamCreated(ctx)
+	return e, err
+}
+
+// Erase removes what the request says, for good, and says what that was. It can
+// be stopped at any moment: the same request goes on where it was. Facts that
+// arrive meanwhile, of calls under way, are removed with the rest.
+func (s *Service) Erase(ctx context.Context, r Request) (c Certificate, err error) {
+	e, err := s.begin(ctx, r)
+	if err != nil {
+		return c, err
+	}
+	if err := e.open(ctx); err != nil {
+		return c, err
+	}
+	switch r.kind() {
+	case KindTenant:
+		err = e.eraseTenant(ctx)
+	default:
+		err = e.eraseSome(ctx)
+	}
+	if err != nil {
+		return c, fmt.Errorf("erase: %w", err)
+	}
+	return e.finish(ctx)
+}
+
+// open finds the record of a request that was stopped, or makes one.
+func (e *erasing) open(ctx context.Context) error {
+	ref, err := "", error(nil)
+	if e.Caller != "" {
+		if ref, err = e.Vault.Ref(e.Tenant, refPurpose, e.Caller); err != nil {
+			return err
+		}
+	}
+	if err := e.held(ctx); err != nil {
+		return err
+	}
+	calls := []string{}
+	if e.entry != nil {
+		calls = append(calls, e.entry.Calls...)
+	} else if e.Call != "" {
+		calls = append(calls, e.Call)
+	}
+	all, err := e.rows.Erasures(ctx)
+	if err != nil {
+		return err
+	}
+	for _, old := range all {
+		if old.State != "done" && old.Kind == e.kind() && old.Ref == ref && (e.Call == "" || slices.Contains(old.Calls, e.Call)) {
+			e.record = old
+			return nil
+		}
+	}
+	if e.entry == nil {
+		if err := e.known(ctx); err != nil {
+			return err
+		}
+	}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	e.record = store.Erasure{Kind: e.kind(), Ref: ref, Calls: calls, By: e.By, State: "begun", Requested: now}
+	if e.record.ID = events.Derive("erasure", e.Tenant.String(), e.kind(), ref, e.Call, now.String()); e.entry != nil {
+		e.record.ID = e.entry.ID
+	}
+	if e.Caller != "" {
+		sealed, err := e.Vault.Seal(e.Tenant, sealPurpose, e.Caller)
+		if err != nil {
+			return err
+		}
+		e.record.Sealed = base64.StdEncoding.EncodeToString(sealed)
+	}
+	if err := e.rows.SaveErasure(ctx, e.record); err != nil || e.entry != nil {
+		return err
+	}
+	_, err = e.Ledger.Add(e.line("begun", now))
+	return err
+}
+
+// held refuses what concerns a tenant whose data nobody may remove, unless it
+// had been removed before.
+func (e *erasing) held(ctx context.Context) error {
+	set, err := e.Store.Settings(ctx, e.Tenant)
+	switch {
+	case errors.Is(err, store.ErrNotFound) || e.entry != nil:
+		return nil
+	case err == nil && LimitsOf(set).Hold:
+		return ErrHeld
+	}
+	return err
+}
+
+// known refuses a request about whom nothing is kept.
+func (e *erasing) known(ctx context.Context) error {
+	p, err := e.Plan(ctx, e.Request)
+	if err == nil && p.Empty() {
+		err = ErrNothing
+	}
+	return err
+}
+
+func (e *erasing) line(state string, at time.Time) Entry {
+	return Entry{ID: e.record.ID, Tenant: e.Tenant, Kind: e.record.Kind, Ref: e.record.Ref, Calls: e.record.Calls, By: e.record.By, State: state, At: at}
+}
+
+// gather looks for what there is, in log, rows and register.
+func (e *erasing) gather(ctx context.Context) error {
+	if e.found == nil {
+		var calls []string
+		if e.Call != "" {
+			calls = []string{e.Call}
+		}
+		e.found = gather(e.Tenant, e.Caller, append(calls, e.record.Calls...), e.until())
+	}
+	if e.Caller != "" && e.until().IsZero() {
+		rows, err := e.rows.RowsAbout(ctx, store.Subject{Caller: e.Caller})
+		if err != nil {
+			return err
+		}
+		for _, row := range rows["calls"] { // their facts may be gone already
+			if id := field(row, "call_id"); id != "" {
+				e.found.calls[id] = true
+			}
+		}
+	}
+	return e.found.search(ctx, e.Bus)
+}
+
+// eraseSome removes a caller or a call, again and again until nothing more of
+// it is found.
+func (e *erasing) eraseSome(ctx context.Context) error {
+	for pass := range passes {
+		e.tell("looking for what is there", 0, 0)
+		if err := e.gather(ctx); err != nil {
+			return err
+		}
+		if pass == 0 {
+			if err := e.quiet(ctx); err != nil {
+				return err
+			}
+			if err := e.gatherMore(ctx); err != nil {
+				return err
+			}
+		}
+		if e.record.Calls = sorted(e.found.calls); pass > 0 && len(e.found.facts) == 0 {
+			return nil
+		}
+		if err := e.rows.SaveErasure(ctx, e.record); err != nil {
+			return err
+		}
+		if err := e.state(ctx); err != nil {
+			return err
+		}
+		if err := e.removeRows(ctx); err != nil {
+			return err
+		}
+		if err := e.removeFacts(ctx, e.found.seqs()); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: more comes as fast as it is removed", ErrBusy)
+}
+
+// gatherMore adds what came while calls were waited for.
+func (e *erasing) gatherMore(ctx context.Context) error {
+	before, ids, kept := e.found.facts, e.found.ids, e.found.kept
+	if err := e.gather(ctx); err != nil {
+		return err
+	}
+	maps.Copy(e.found.facts, before)
+	maps.Copy(e.found.ids, ids)
+	e.found.kept = append(kept, e.found.kept...)
+	return nil
+}
+
+// quiet waits until none of the calls is live or being summarized.
+func (e *erasing) quiet(ctx context.Context) error {
+	for end := time.Now().Add(e.Wait); ; {
+		busy, err := e.busy(ctx)
+		if err != nil || !busy {
+			return err
+		}
+		if time.Now().After(end) {
+			return ErrBusy
+		}
+		e.tell("waiting for a call that is under way", 0, 0)
+		if err := pause(ctx, lookEvery); err != nil {
+			return err
+		}
+		if err := e.gatherMore(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (e *erasing) busy(ctx context.Context) (bool, error) {
+	live, err := e.Bus.ListCalls(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, c := range live {
+		if c.Tenant == e.Tenant && (e.All || e.found.calls[c.Call] || e.Caller != "" && c.From == e.Caller && e.entry == nil) {
+			return true, nil
+		}
+	}
+	if e.All {
+		return false, nil
+	}
+	now := time.Now()
+	for _, ended := range e.found.pending {
+		if now.Sub(ended) < settleTime && ended.Before(now) {
+			return true, nil
+		}
+	}
+	rows, err := e.rows.RowsAbout(ctx, store.Subject{Calls: sorted(e.found.calls)})
+	for _, row := range rows["extractions"] {
+		var x struct {
+			Lease  time.Time        `json:"lease_until"`
+			Result *json.RawMessage `json:"result"`
+		}
+		if json.Unmarshal(row, &x) == nil && x.Result == nil && x.Lease.After(now) {
+			return true, err
+		}
+	}
+	return false, err
+}
+
+// state publishes what is erased, so that whatever else comes of it is left
+// out, wherever it arrives.
+func (e *erasing) state(ctx context.Context) error {
+	publish := func(call string, f events.Fact) (events.Event, error) {
+		ev := events.New(e.Tenant, call, e.record.Requested, f)
+		seq, err := e.Bus.Publish(ctx, ev)
+		if err != nil {
+			return ev, err
+		}
+		err = nil
+		_, sErr := e.Bus.Search(ctx, e.Tenant, seq, []string{f.Name()}, func(s bus.Stored) error {
+			if s.Seq == seq {
+				ev, err = s.Event()
+			}
+			return errFound
+		})
+		if errors.Is(sErr, errFound) {
+			sErr = nil
+		}
+		return ev, errors.Join(err, sErr)
+	}
+	stated := map[string]bool{}
+	if e.Caller != "" {
+		// Of a caller erased a moment ago this is the same fact, with the calls
+		// there were then.
+		ev, err := publish("", events.CallerErased{Ref: e.record.Ref, By: e.record.By, Calls: e.record.Calls})
+		if err != nil {
+			return fmt.Errorf("state it: %w", err)
+		}
+		if f, ok := ev.Fact.(events.CallerErased); ok {
+			for _, c := range f.Calls {
+				stated[c] = true
+			}
+		}
+	}
+	for _, call := range e.record.Calls {
+		if stated[call] {
+			continue
+		}
+		if _, err := publish(call, events.CallErased{By: e.record.By}); err != nil {
+			return fmt.Errorf("state it: %w", err)
+		}
+	}
+	return nil
+}
+
+var errFound = errors.New("found")
+
+// removeRows removes rows once whoever writes them has come past what is
+// erased, and makes those anew that the rest leads to.
+func (e *erasing) removeRows(ctx context.Context) error {
+	if err := e.caughtUp(ctx, e.found.models); err != nil {
+		return err
+	}
+	e.tell("rows", 0, 0)
+	return e.rows.Project(ctx, e.Live, e.created, func(p *store.Projection) error {
+		n, err := p.Erase(e.found.subject())
+		if err != nil {
+			return err
+		}
+		add(e.erased, n)
+		touched, err := e.models.Apply(p, e.found.kept)
+		if err != nil {
+			return err
+		}
+		if e.Call != "" {
+			for who := range e.found.of {
+				if events.Identified(who) {
+					touched = append(touched, who)
+				}
+			}
+		}
+		return e.models.Fold(p, touched)
+	})
+}
+
+// caughtUp waits until a sequence of the log has been applied, or nobody is at
+// it.
+func (e *erasing) caughtUp(ctx context.Context, seq uint64) error {
+	for end := time.Now().Add(behindWait); ; {
+		at, err := e.rows.Positions(ctx, e.Live, "")
+		if err != nil || at.Live >= seq {
+			return err
+		}
+		active, err := e.Store.ProjectionActive(ctx, e.Live)
+		if err != nil || !active {
+			return err
+		}
+		if time.Now().After(end) {
+			return errors.New("rows are far behind the log: try again later")
+		}
+		if err := pause(ctx, lookEvery); err != nil {
+			return err
+		}
+	}
+}
+
+func (e *erasing) removeFacts(ctx context.Context, seqs []uint64) error {
+	_, err := e.Bus.Erase(ctx, e.Tenant, seqs, func(done int) { e.tell("facts of the log", done, len(seqs)) })
+	if err == nil {
+		add(e.facts, e.found.byName())
+	}
+	return err
+}
+
+// eraseTenant removes a business with all it has.
+func (e *erasing) eraseTenant(ctx context.Context) error {
+	if err := e.suspend(ctx); err != nil {
+		return err
+	}
+	if err := e.quiet(ctx); err != nil {
+		return err
+	}
+	for range passes {
+		n, err := e.rows.EraseAll(ctx)
+		if err != nil {
+			return err
+		}
+		add(e.erased, n)
+		if n, err = e.Store.DropCustomer(ctx, e.Tenant); err != nil {
+			return err
+		}
+		add(e.erased, n)
+		if err := e.Bus.DeleteSettings(ctx, e.Tenant); err != nil {
+			return err
+		}
+		if e.found = gather(e.Tenant, "", nil, time.Time{}); e.gatherAll(ctx) != nil {
+			return errors.New("read the log")
+		}
+		if len(e.found.facts) == 0 && len(n) == 0 {
+			_, err := e.rows.EraseAll(ctx) // a position somebody wrote meanwhile
+			return err
+		}
+		if err := e.caughtUp(ctx, e.found.models); err != nil {
+			return err
+		}
+		if err := e.removeFacts(ctx, e.found.seqs()); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: more comes as fast as it is removed", ErrBusy)
+}
+
+// suspend has the tenant's calls not answered any more.
+func (e *erasing) suspend(ctx context.Context) error {
+	_, _, err := e.Store.UpdateSettings(ctx, e.Tenant, func(s *events.Settings) error { s.Status = "suspended"; return nil })
+	if errors.Is(err, store.ErrNotFound) { // it is gone already
+		return nil
+	}
+	if err == nil {
+		err = settings.Publish(ctx, e.Store, e.Bus)
+	}
+	return err
+}
+
+func (e *erasing) gatherAll(ctx context.Context) error {
+	_, err := e.Bus.Search(ctx, e.Tenant, 1, nil, func(s bus.Stored) error {
+		e.found.facts[s.Seq] = s.Name
+		return nil
+	})
+	return err
+}
+
+// finish makes the bytes go, looks, writes the ledger and the certificate.
+func (e *erasing) finish(ctx context.Context) (c Certificate, err error) {
+	last, err := e.Bus.LastSeq(ctx)
+	if err != nil {
+		return c, err
+	}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	// The number is not needed any more; its row is written anew with the others.
+	e.record.Sealed, e.record.Scanned = "", last
+	if e.record.State = "erased"; e.Files {
+		if err := e.rows.SaveErasure(ctx, e.record); err != nil {
+			return c, err
+		}
+	}
+	c = Certificate{
+		Schema: CertificateSchema, ID: e.record.ID, Tenant: e.Tenant, Kind: e.record.Kind, Ref: e.record.Ref, Calls: e.record.Calls, By: e.record.By,
+		Requested: e.record.Requested, Rows: e.erased, Facts: e.facts, Files: []string{}, NotDone: []string{},
+	}
+	if c.Files, c.NotDone, err = e.Clean(ctx, e.Files, func(step string) { e.tell(step, 0, 0) }); err != nil {
+		return c, fmt.Errorf("make the bytes go: %w", err)
+	}
+	if n := e.facts["call.recorded"]; n > 0 {
+		c.NotDone = append(c.NotDone, fmt.Sprintf("Twilio keeps the sound of %d recordings until they are deleted there", n))
+	}
+	if n := e.facts["sms.sent"]; n > 0 {
+		c.NotDone = append(c.NotDone, fmt.Sprintf("Twilio keeps the bodies of %d texts until they are deleted there", n))
+	}
+	if len(e.Verify) > 0 {
+		e.tell("looking for the words in every file", 0, 0)
+		s, err := Scan(ctx, e.Dir, e.Verify)
+		if err != nil {
+			return c, fmt.Errorf("look for the words: %w", err)
+		}
+		c.Verified = &s
+	}
+	line := e.line("done", now)
+	line.Rows, line.Facts = e.erased, e.facts
+	if e.entry != nil {
+		line = *e.entry
+	} else if line, err = e.Ledger.Add(line); err != nil {
+		return c, err
+	}
+	c.Finished, c.Ledger = now, line.Hash
+	if err := c.seal(); err != nil {
+		return c, err
+	}
+	if e.record.Certificate, err = json.Marshal(c); err != nil {
+		return c, err
+	}
+	e.record.State, e.record.Finished = "done", &now
+	return c, e.rows.SaveErasure(ctx, e.record)
+}
+
+// Clean makes what was erased, by whatever requests, go from the files of bus
+// and database, and says what was done and what is left to do. Without files it
+// only says.
+func (s *Service) Clean(ctx context.Context, files bool, told func(step string)) (did, left []string, err error) {
+	did, left = []string{"facts were overwritten in the files of the bus"}, []string{}
+	if !files {
+		return did, append(left, "files of database and register: run neurosphere erase -housekeeping"), nil
+	}
+	told("the register of calls is written anew")
+	if err := s.Bus.TurnOver(ctx); err != nil {
+		return did, left, err
+	}
+	did = append(did, "the register of calls and settings were written anew")
+	if s.Housekeep == nil {
+		return did, append(left, ByHand), nil
+	}
+	n := 0
+	more, err := s.Housekeep(ctx, func(step string) {
+		told(step)
+		n++
+	})
+	if err == nil && n > 0 {
+		did = append(did, fmt.Sprintf("%d steps: every table and its statistics were written anew, and the write-ahead log cut off", n))
+	}
+	return did, append(left, more...), err
+}
+
+// ByHand is what the administrator of a database that is not ours has to do.
+const ByHand = "as the administrator of PostgreSQL: VACUUM (FULL, ANALYZE) the tables of app and rebuild and pg_statistic, CHECKPOINT, " +
+	"and let archived segments of the write-ahead log and backups expire"
+
+func add(to, n map[string]int64) {
+	for k, v := range n {
+		to[k] += v
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// TextIDs are the ids that the carrier gave the texts a plan is about.
+func (s *Service) TextIDs(ctx context.Context, r Request, p Plan) (sids []string, err error) {
+	calls := map[string]bool{}
+	for _, c := range p.Calls {
+		calls[c] = true
+	}
+	_, err = s.Bus.Search(ctx, r.Tenant, 1, []string{events.SMSSent{}.Name()}, func(st bus.Stored) error {
+		if r.All || calls[st.Call()] || r.Caller != "" && field(st.Data, "to") == r.Caller {
+			sids = append(sids, field(st.Data, "sid"))
+		}
+		return nil
+	})
+	return sids, err
+}

@@ -1,0 +1,264 @@
+package privacy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/readmodel"
+	"neurosphere.ai/neurosphere/internal/store"
+)
+
+// gathered is what the log holds about a caller or a call, as it is found.
+type gathered struct {
+	tenant events.Tenant
+	caller string    // whose calls these are; empty: only calls are asked for
+	until  time.Time // what became true later stays; zero: nothing does
+
+	calls map[string]bool   // of them
+	later map[string]bool   // of calls that stay
+	texts map[string]bool   // message ids
+	facts map[uint64]string // to erase: name by sequence
+	ids   map[string]bool   // of those
+	kept  []events.Event    // of the caller: what stays, of which rows are made
+	of    map[string]bool   // callers of the calls
+
+	keptTexts map[string]bool
+
+	pending map[string]time.Time // calls that ended when, and are not summarized yet
+	read    uint64               // the log, up to here
+	models  uint64               // the last fact that rows are made of
+}
+
+func gather(t events.Tenant, caller string, calls []string, until time.Time) *gathered {
+	g := &gathered{
+		tenant: t, caller: caller, until: until, calls: map[string]bool{}, later: map[string]bool{}, texts: map[string]bool{},
+		facts: map[uint64]string{}, ids: map[string]bool{}, of: map[string]bool{}, keptTexts: map[string]bool{}, pending: map[string]time.Time{},
+	}
+	for _, c := range calls {
+		g.calls[c] = true
+	}
+	return g
+}
+
+// aboutCallers are the facts that name a caller themselves. What was said in a
+// call is found by the call.
+func aboutCallers() (names []string) {
+	for _, f := range events.Catalog {
+		switch f.(type) {
+		case events.TurnHeard, events.TurnSpoken, events.MessageTaken, events.SettingsChanged, events.CallErased, events.CallerErased, events.SMSDelivered, events.SMSFailed:
+		default:
+			names = append(names, f.Name())
+		}
+	}
+	return names
+}
+
+// search reads what the log has got since it was read last.
+func (g *gathered) search(ctx context.Context, b *bus.Bus) error {
+	g.facts, g.ids, g.kept = map[uint64]string{}, map[string]bool{}, nil
+	from := g.read + 1
+	if g.caller != "" {
+		number := []byte(quoted(g.caller))
+		_, err := b.Search(ctx, g.tenant, from, aboutCallers(), func(s bus.Stored) error {
+			if bytes.Contains(s.Data, number) {
+				g.named(s)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	models := map[string]bool{}
+	for _, subject := range readmodel.FiltersOf(g.tenant) {
+		models[strings.TrimPrefix(subject, events.Subject(g.tenant, ""))] = true
+	}
+	outcomes := map[string][]bus.Stored{} // of texts, which name neither call nor caller
+	read, err := b.Search(ctx, g.tenant, from, nil, func(s bus.Stored) error {
+		if models[s.Name] {
+			g.models = s.Seq
+		}
+		if s.Name == (events.SMSDelivered{}).Name() || s.Name == (events.SMSFailed{}).Name() {
+			if message := field(s.Data, "message"); message != "" {
+				outcomes[message] = append(outcomes[message], s)
+			}
+		}
+		g.ofCalls(s, models[s.Name])
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for message, all := range outcomes {
+		for _, s := range all {
+			if g.texts[message] {
+				g.take(s)
+			} else if e, err := s.Event(); err == nil && g.keptTexts[message] {
+				g.kept = append(g.kept, e)
+			}
+		}
+	}
+	g.read = read
+	return nil
+}
+
+// quoted is a text as it stands in JSON.
+func quoted(s string) string {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return `"` + s + `"`
+	}
+	return string(raw)
+}
+
+// field is one text of a JSON object; empty where it is not there.
+func field(data []byte, name string) string {
+	var all map[string]any
+	if json.Unmarshal(data, &all) != nil {
+		return ""
+	}
+	v, _ := all[name].(string)
+	return v
+}
+
+// take notes a fact that is to go.
+func (g *gathered) take(s bus.Stored) {
+	g.facts[s.Seq] = s.Name
+	if e, err := s.Event(); err == nil {
+		g.ids[e.ID] = true
+	}
+}
+
+// named looks at a fact that quotes the caller's number.
+func (g *gathered) named(s bus.Stored) {
+	e, err := s.Event()
+	if err != nil { // nobody can read it, and the number is in it
+		g.take(s)
+		return
+	}
+	who, call, text := subjectOf(e)
+	if who != g.caller {
+		return // in somebody else's words
+	}
+	stays := !g.until.IsZero() && e.Time.After(g.until)
+	switch {
+	case call && stays && !g.calls[e.Call]:
+		g.later[e.Call] = true
+	case call:
+		g.calls[e.Call] = true
+		delete(g.later, e.Call)
+	case stays && e.Call == "": // else it comes with its call
+		g.keep(e)
+	case stays:
+	default:
+		g.take(s)
+		if text != "" {
+			g.texts[text] = true
+		}
+	}
+}
+
+// keep notes a fact that stays.
+func (g *gathered) keep(e events.Event) {
+	g.kept = append(g.kept, e)
+	if _, _, text := subjectOf(e); text != "" {
+		g.keptTexts[text] = true
+	}
+}
+
+// subjectOf is the number of whoever a fact is about, whether that makes its
+// call one of theirs, and the text it is of.
+func subjectOf(e events.Event) (who string, call bool, text string) {
+	switch f := e.Fact.(type) {
+	case events.CallReceived:
+		return f.From, true, ""
+	case events.CallEnded:
+		return f.From, true, ""
+	case events.CallSummarized:
+		return f.Caller, true, ""
+	case events.CallRederived:
+		return f.Summarized.Caller, true, ""
+	case events.MemoryStored:
+		return f.Caller, false, ""
+	case events.MemoryForgotten:
+		return f.Caller, false, ""
+	case events.CallerCorrected:
+		return f.Caller, false, ""
+	case events.CallerImported:
+		return f.Caller, false, ""
+	case events.LeadStaged:
+		return f.Caller, false, ""
+	case events.SMSRequested:
+		return f.To, false, f.Message
+	case events.SMSSent:
+		return f.To, false, f.Message
+	case events.SMSReceived:
+		return f.From, false, ""
+	case events.SMSOptedOut:
+		return f.Number, false, ""
+	case events.SMSOptedIn:
+		return f.Number, false, ""
+	}
+	return "", false, ""
+}
+
+// ofCalls takes a fact of the calls that are to go, and notes those of calls
+// that stay, where rows are made of them.
+func (g *gathered) ofCalls(s bus.Stored, model bool) {
+	call := s.Call()
+	stored := events.MemoryStored{}.Name()
+	if call == "" && s.Name == stored {
+		call = field(s.Data, "call")
+	}
+	switch {
+	case g.later[call] && model && !(s.Name == stored && s.Call() == ""):
+		if e, err := s.Event(); err == nil {
+			g.keep(e)
+		}
+	case g.calls[call] && s.Name != (events.CallErased{}).Name():
+		g.take(s)
+		e, err := s.Event()
+		if err != nil {
+			return
+		}
+		switch f := e.Fact.(type) {
+		case events.SMSRequested:
+			g.texts[f.Message] = true
+		case events.SMSSent:
+			g.texts[f.Message] = true
+		case events.CallReceived:
+			g.of[f.From] = true
+		case events.CallEnded:
+			g.of[f.From] = true
+			g.pending[call] = f.EndedAt
+		case events.CallSummarized:
+			g.of[f.Caller] = true
+			delete(g.pending, call)
+		}
+	}
+}
+
+// subject is what was found, as the store asks for it.
+func (g *gathered) subject() store.Subject {
+	return store.Subject{Caller: g.caller, Calls: sorted(g.calls), Texts: sorted(g.texts), Events: sorted(g.ids)}
+}
+
+// byName counts the facts that are to go.
+func (g *gathered) byName() map[string]int64 {
+	out := map[string]int64{}
+	for _, name := range g.facts {
+		out[name]++
+	}
+	return out
+}
+
+func (g *gathered) seqs() []uint64 { return slices.Sorted(maps.Keys(g.facts)) }
+
+func sorted(m map[string]bool) []string { return slices.Sorted(maps.Keys(m)) }
