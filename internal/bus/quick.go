@@ -291,7 +291,9 @@ func (c *cursor) value(s *shape, depth int) bool {
 	if c.space(); c.at >= len(c.data) || depth > maxDepth || s != nil && s.unsure {
 		return false
 	}
-	is := func(k kind) bool { return s == nil || (s.kinds == 0 || s.kinds&k != 0) && (s.enum == nil || k == kindString) }
+	is := func(k kind) bool {
+		return s == nil || (s.kinds == 0 || s.kinds&k != 0) && (s.enum == nil || k == kindString)
+	}
 	switch b := c.data[c.at]; b {
 	case '{':
 		return is(kindObject) && c.object(s, depth)
