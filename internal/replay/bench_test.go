@@ -109,6 +109,8 @@ func (h *heapUse) note(p replay.Progress) {
 	now := time.Now()
 	if h.stage != "comparing" {
 		h.rebuilt += now.Sub(h.since)
+	}
+	if p.Stage == "comparing" && h.stage != "comparing" {
 		h.cpu = processors()
 	}
 	h.stage, h.since = p.Stage, now
