@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -71,8 +72,9 @@ func (b *Bus) replaySome(ctx context.Context, next *uint64, to uint64, filters [
 	if *next > to {
 		return nil
 	}
+	pick := newPick(filters)
 	r, err := b.newReader(ctx, events.Stream, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *next, FilterSubjects: filters,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *next, FilterSubjects: pick.ask,
 	})
 	if err != nil {
 		return err
@@ -103,6 +105,9 @@ func (b *Bus) replaySome(ctx context.Context, next *uint64, to uint64, filters [
 				continue
 			}
 			now.read = m.seq
+			if !pick.wants(m.Subject) {
+				continue
+			}
 			e, err := b.codec.decode(m.Subject, m.Header, m.Data)
 			if err != nil {
 				continue
@@ -121,4 +126,53 @@ func (b *Bus) replaySome(ctx context.Context, next *uint64, to uint64, filters [
 	}
 	now.read = to
 	return give()
+}
+
+// pick chooses among what the server sends. The server takes several times
+// longer to find its way through many filters than to send everything, so it is
+// asked for one that covers them all.
+type pick struct {
+	ask   []string // of the server; none: everything
+	any   map[string]bool
+	exact map[string]bool
+}
+
+func newPick(filters []string) pick {
+	p := pick{any: map[string]bool{}, exact: map[string]bool{}}
+	tenants := map[string]bool{}
+	for _, f := range filters {
+		tenant, name, ok := cutTenant(f)
+		if !ok || strings.ContainsAny(name, "*>") {
+			return pick{ask: filters}
+		}
+		tenants[tenant] = true
+		if p.exact[f] = true; tenant == "*" {
+			p.any[name] = true
+		}
+	}
+	if len(tenants) == 0 || tenants["*"] {
+		return p
+	}
+	for t := range tenants {
+		p.ask = append(p.ask, "tenant."+t+".>")
+	}
+	return p
+}
+
+// wants is false for what the server was not to send.
+func (p pick) wants(subject string) bool {
+	if len(p.exact) == 0 {
+		return true
+	}
+	_, name, _ := cutTenant(subject)
+	return p.any[name] || p.exact[subject]
+}
+
+// cutTenant splits tenant.<id>.<name>.
+func cutTenant(subject string) (tenant, name string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, "tenant.")
+	if ok {
+		tenant, name, ok = strings.Cut(rest, ".")
+	}
+	return tenant, name, ok
 }

@@ -15,6 +15,7 @@ import (
 // fact grows by optional fields and producers may be newer than we are.
 type schemaSet struct {
 	write, read map[string]*jsonschema.Schema
+	quick       map[string]*shape // of read: what fits it fits read
 }
 
 func schemaFile(name string) string { return name + ".v1.json" }
@@ -27,6 +28,19 @@ func compileSchemas(files fs.FS, names []string) (*schemaSet, error) {
 	}
 	if s.read, err = compileAll(files, names, openUp); err != nil {
 		return nil, err
+	}
+	s.quick = map[string]*shape{}
+	for _, name := range names {
+		raw, err := fs.ReadFile(files, schemaFile(name))
+		if err != nil {
+			return nil, fmt.Errorf("read schema: %w", err)
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+		if err != nil {
+			return nil, fmt.Errorf("read schema %s: %w", name, err)
+		}
+		openUp(doc)
+		s.quick[name] = newShape(doc)
 	}
 	return s, nil
 }

@@ -1,11 +1,14 @@
 package replay_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -39,19 +42,26 @@ func BenchmarkReplay(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	server, db := testenv.Server(b), testenv.Postgres(b)
+	db, server := testenv.Postgres(b), log(b)
 	for range tenants {
 		db.Customer(b, events.Settings{Template: events.Template{ID: "insurance_v1"}})
 	}
 	stream := server.Remote(b, bus.Options{})
-	fill(b, stream, size/factsOfCall)
 	last, err := stream.LastSeq(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
+	if last == 0 {
+		fill(b, stream, size/factsOfCall)
+		if last, err = stream.LastSeq(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	before := processors()
 	bare := receive(b, server.URL(), last)
+	bareCPU := processors() - before
 	for b.Loop() {
-		heap := &heapUse{of: last}
+		heap, before := &heapUse{of: last}, processors()
 		r, err := replay.Run(b.Context(), stream, db.Store, replay.Options{
 			Live: "bench", AsOf: time.Now().Add(time.Hour), Build: strconv.Itoa(b.N), Progress: heap.note,
 		})
@@ -62,28 +72,51 @@ func BenchmarkReplay(b *testing.B) {
 		b.ReportMetric(ours, "events/s")
 		b.ReportMetric(bare, "bare-events/s")
 		b.ReportMetric(ours/bare, "ratio")
+		if bareCPU > 0 {
+			b.ReportMetric(heap.cpu-before, "cpu-s")
+			b.ReportMetric(bareCPU, "bare-cpu-s")
+		}
 		b.ReportMetric(float64(r.Rows), "rows")
 		b.ReportMetric(float64(heap.early)/1e6, "early-MB")
 		b.ReportMetric(float64(heap.late)/1e6, "late-MB")
 	}
 }
 
+// log is a bus server whose data is kept in REPLAY_LOG, for the next run, where
+// that is set.
+func log(b *testing.B) *testenv.BusServer {
+	if dir := os.Getenv("REPLAY_LOG"); dir != "" {
+		return testenv.ServerIn(b, dir)
+	}
+	return testenv.Server(b)
+}
+
 // heapUse is the most memory in use in the first and the last third of the
-// reading, and when all was rebuilt.
+// reading, and how long all took but comparing, which is no part of rebuilding.
 type heapUse struct {
 	of          uint64
 	early, late uint64
 	rebuilt     time.Duration
+	cpu         float64 // seconds of processor used by then
+	stage       string
+	since       time.Time
 }
 
 func (h *heapUse) note(p replay.Progress) {
-	if p.Stage == "comparing" && h.rebuilt == 0 {
-		h.rebuilt = time.Since(p.Began)
+	if h.stage == "" {
+		h.since = p.Began
 	}
+	now := time.Now()
+	if h.stage != "comparing" {
+		h.rebuilt += now.Sub(h.since)
+	}
+	if p.Stage == "comparing" && h.stage != "comparing" {
+		h.cpu = processors()
+	}
+	h.stage, h.since = p.Stage, now
 	if p.Stage == "comparing" {
 		return
 	}
-	h.rebuilt = 0
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	switch {
@@ -92,6 +125,37 @@ func (h *heapUse) note(p replay.Progress) {
 	case p.Read > h.of*2/3:
 		h.late = max(h.late, m.HeapInuse)
 	}
+}
+
+// processors is how many seconds of processor this process and those it started
+// have used; 0 where the system does not say. It says more than the time does
+// on a machine with other work to do.
+func processors() (seconds float64) {
+	parents, used := map[int]int{}, map[int]float64{}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		raw, err := os.ReadFile(path)
+		name := bytes.LastIndexByte(raw, ')')
+		if err != nil || name < 0 {
+			continue // it has ended
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		f := strings.Fields(string(raw[name+1:]))
+		parents[pid], _ = strconv.Atoi(f[1])
+		for _, ticks := range f[11:15] { // its own, and those of children that have ended
+			n, _ := strconv.ParseFloat(ticks, 64)
+			used[pid] += n / 100
+		}
+	}
+	for pid, s := range used {
+		for at := pid; at > 1; at = parents[at] {
+			if at == os.Getpid() {
+				seconds += s
+				break
+			}
+		}
+	}
+	return seconds
 }
 
 // receive is how many events of the stream an ordered consumer receives in a

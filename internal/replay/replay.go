@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
@@ -19,9 +22,11 @@ import (
 const everything = math.MaxUint64
 
 const (
-	batchSize = 5000 // events in one transaction, of all tenants
-	foldSlice = 500  // callers in one transaction
-	closeUp   = 50   // times the rebuilding catches up with the read models in use before it gives up
+	batchSize  = 10_000 // events at a time, of all tenants
+	foldSlice  = 500    // callers in one transaction
+	atOnce     = 2      // tenants whose rows are written at a time
+	floorEvery = time.Second
+	closeUp    = 50 // times the rebuilding catches up with the read models in use before it gives up
 )
 
 // Options say what to replay, and what for.
@@ -68,6 +73,8 @@ type run struct {
 	name    string
 	created time.Time
 	limit   map[events.Tenant]uint64 // sequence up to which the rows to compare with have come
+	floorAt time.Time
+	mu      sync.Mutex // of at and told: tenants are folded beside each other
 	at      Progress
 	told    time.Time
 	report  Report
@@ -116,16 +123,21 @@ func (r *run) run(ctx context.Context) error {
 	if err := r.read(ctx, from, r.at.To, r.filters(r.Tenant), false); err != nil {
 		return err
 	}
+	var g, gctx = errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
 	for _, id := range tenants {
-		t, err := r.store.For(id)
-		if err != nil {
-			return err
-		}
-		r.stage("folding", id)
-		if err := r.fold(ctx, t); err != nil {
-			return fmt.Errorf("fold callers of tenant %s: %w", id, err)
-		}
-		if err := r.finish(ctx, t, id); err != nil {
+		g.Go(func() error {
+			if err := r.fold(gctx, id); err != nil {
+				return fmt.Errorf("fold callers of tenant %s: %w", id, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, id := range tenants {
+		if err := r.finish(ctx, id); err != nil {
 			return fmt.Errorf("tenant %s: %w", id, err)
 		}
 	}
@@ -189,16 +201,29 @@ func (r *run) read(ctx context.Context, from, to uint64, filters []string, fold 
 		for _, e := range batch {
 			byTenant[e.Tenant] = append(byTenant[e.Tenant], e)
 		}
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(atOnce)
 		for id, all := range byTenant {
-			if err := r.write(ctx, id, all, fold); err != nil {
-				return fmt.Errorf("rebuild tenant %s: %w", id, err)
-			}
+			g.Go(func() error {
+				if err := r.write(gctx, id, all, fold); err != nil {
+					return fmt.Errorf("rebuild tenant %s: %w", id, err)
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
 		}
 		r.report.Events += int64(len(batch))
+		r.mu.Lock()
 		r.at.Read, r.at.Events = read, r.report.Events
-		if r.tell(); r.Tenant != 0 || fold {
+		r.mu.Unlock()
+		r.tell()
+		// The floor is a lower bound: each tenant's position is what counts.
+		if r.Tenant != 0 || fold || read < to && time.Since(r.floorAt) < floorEvery {
 			return nil
 		}
+		r.floorAt = time.Now()
 		return r.store.SetFloor(ctx, r.name, read, "")
 	})
 }
@@ -247,7 +272,12 @@ func (r *run) project(ctx context.Context, t *store.Tenant, id events.Tenant, al
 }
 
 // fold makes the rows of all callers.
-func (r *run) fold(ctx context.Context, t *store.Tenant) error {
+func (r *run) fold(ctx context.Context, id events.Tenant) error {
+	t, err := r.store.For(id)
+	if err != nil {
+		return err
+	}
+	r.stage("folding", id)
 	after := ""
 	for more := true; more; {
 		err := t.Rebuild(ctx, r.name, r.created, func(p *store.Projection) error {
@@ -272,7 +302,11 @@ func (r *run) fold(ctx context.Context, t *store.Tenant) error {
 }
 
 // finish compares or swaps one tenant's rows.
-func (r *run) finish(ctx context.Context, t *store.Tenant, id events.Tenant) error {
+func (r *run) finish(ctx context.Context, id events.Tenant) error {
+	t, err := r.store.For(id)
+	if err != nil {
+		return err
+	}
 	var shown int
 	found := func(d store.Difference) {
 		if shown++; shown <= maxFound && r.Found != nil {
@@ -354,11 +388,15 @@ func (r *run) compare(ctx context.Context, t *store.Tenant, id events.Tenant, fo
 const maxFound = 1000
 
 func (r *run) stage(name string, t events.Tenant) {
+	r.mu.Lock()
 	r.at.Stage, r.at.Tenant, r.told = name, t, time.Time{}
+	r.mu.Unlock()
 	r.tell()
 }
 
 func (r *run) tell() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if now := time.Now(); r.Progress != nil && now.Sub(r.told) >= time.Second {
 		r.told = now
 		r.Progress(r.at)

@@ -46,10 +46,17 @@ func Server(t testing.TB) *BusServer { return server(t, embedded.Options{NoSync:
 // DurableServer is Server, storing as the product does.
 func DurableServer(t testing.TB) *BusServer { return server(t, embedded.Options{}) }
 
-func server(t testing.TB, o embedded.Options) *BusServer {
+// ServerIn is Server with its data in a directory that outlives the test.
+func ServerIn(t testing.TB, dir string) *BusServer {
+	return serverIn(t, dir, embedded.Options{NoSync: true})
+}
+
+func server(t testing.TB, o embedded.Options) *BusServer { return serverIn(t, t.TempDir(), o) }
+
+func serverIn(t testing.TB, dir string, o embedded.Options) *BusServer {
 	t.Helper()
 	o.Password = rand.Text()
-	s := &BusServer{t: t, dir: t.TempDir(), opts: o}
+	s := &BusServer{t: t, dir: dir, opts: o}
 	s.Restart()
 	t.Cleanup(s.Stop)
 	return s
