@@ -283,7 +283,11 @@ var anyNumber = regexp.MustCompile(`\+?1(?:206|312)555\d{4}`)
 
 // personal are the words and numbers in a text that are anybody's.
 func personal(all []*business, text string) []string {
-	return append(foreign(all, nil, text), anyNumber.FindAllString(text, -1)...)
+	found := foreign(all, nil, text)
+	if strings.Contains(text, "206555") || strings.Contains(text, "312555") {
+		found = append(found, anyNumber.FindAllString(text, -1)...)
+	}
+	return found
 }
 
 // leftBehind looks through all that the probe and the calls have left: logs,
