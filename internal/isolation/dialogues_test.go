@@ -69,7 +69,8 @@ func dialogues(t *testing.T) (out []dialogue) {
 			Role string `json:"role"`
 			Text string `json:"text"`
 			At   int64  `json:"at"`
-		}) bool {
+		},
+		) bool {
 			return l.Role == events.RoleCaller && strings.TrimSpace(l.Text) != ""
 		}); heard {
 			out = append(out, d)
@@ -115,7 +116,9 @@ func TestDialoguesStayWithTheirTenants(t *testing.T) {
 		})
 	}
 	t.Logf("%d calls of %d tenants and %d callers, %d answers read", len(all), len(holders), len(everybody), reads)
-	report.read(len(all), len(holders), len(everybody), reads)
+	report.note(func() {
+		report.Calls, report.Tenants, report.Callers, report.Reads = len(all), len(holders), len(everybody), reads
+	})
 }
 
 // load has every conversation taken in as a call, and waits for what comes of

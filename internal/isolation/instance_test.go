@@ -62,8 +62,12 @@ func start(t testing.TB) *instance {
 	up, down := make(chan *app.Platform, 1), make(chan error, 1)
 	o := app.Options{
 		Workers: []app.Named{
-			{Name: "ingress", Run: ingress.Run}, {Name: "conversation", Run: conversation.Run}, {Name: "summarizer", Run: summarizer.Run},
-			{Name: "profiler", Run: profiler.Run}, {Name: "notifier", Run: notifier.Run}, {Name: "memory", Run: memory.Run},
+			{Name: "ingress", Run: ingress.Run},
+			{Name: "conversation", Run: conversation.Run},
+			{Name: "summarizer", Run: summarizer.Run},
+			{Name: "profiler", Run: profiler.Run},
+			{Name: "notifier", Run: notifier.Run},
+			{Name: "memory", Run: memory.Run},
 		},
 		Getenv: func(k string) string {
 			return map[string]string{"DATA_DIR": dir, "LISTEN_ADDR": "127.0.0.1:0", "DRAIN_SECONDS": "1", "OPENAI_BASE_URL": model, "OPENAI_API_KEY": "simulated", "LOG_LEVEL": "debug"}[k]
