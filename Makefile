@@ -58,7 +58,7 @@ lint: $(GOLANGCI) ## formatting, vet, linters, architecture rules, tidy modules;
 isolation: ## every route as every tenant for what others have, and each barrier taken away once; writes bin/isolation.html
 	@$(NEED_POSTGRES) && echo "this takes some minutes" >&2 && mkdir -p bin && \
 	ISOLATION_ALL=1 ISOLATION_PAGE="$(abspath bin/isolation.html)" ISOLATION_RESULTS="$(abspath bin/isolation-filters.json)" \
-	$(GO) test -count=1 -timeout 60m ./internal/isolation
+	$(GO) test -count=1 -timeout 60m ./internal/isolation; code=$$?; cat bin/isolation.txt && echo bin/isolation.html; exit $$code
 
 fmt: $(GOLANGCI) ## format every Go file
 	@for m in $(MODULES); do (cd "$$m" && $(LINT) fmt) || exit 1; done

@@ -48,7 +48,6 @@ type instance struct {
 
 	mu      sync.Mutex
 	prompts []string // what the model was asked
-	answers []string // what anybody was answered over HTTP
 }
 
 // start runs every worker until the test ends.

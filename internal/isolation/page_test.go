@@ -146,9 +146,9 @@ func (f *findings) write(path string, code int) error {
 	if err := tpl.Execute(out, f); err != nil {
 		return err
 	}
-	fmt.Printf("%d routes, %d checks; without one of %d filters, %d route checks, %d policies; %d calls of %d tenants, %d answers read: %d leaks\n%s\n",
-		len(f.Routes), len(f.Checks), len(f.Filters), len(f.Guards), len(f.Policies), f.Calls, f.Tenants, f.Reads, f.Leaks(), path)
-	return nil
+	text := fmt.Sprintf("%d routes, %d checks; without one of %d filters, %d route checks, %d policies of %d tables; %d calls of %d tenants, %d answers read: %d leaks\n",
+		len(f.Routes), len(f.Checks), len(f.Filters), len(f.Guards), len(f.Policies), len(f.Tables()), f.Calls, f.Tenants, f.Reads, f.Leaks())
+	return os.WriteFile(strings.TrimSuffix(path, ".html")+".txt", []byte(text), 0o600)
 }
 
 // The tests of the store notice whatever is taken from the policies of any one
