@@ -20,10 +20,10 @@ MODULES   := . deploy/check
 # The directory of PostgreSQL's programs is handed on, so that what was found here is what is used.
 NEED_POSTGRES = PG_BIN_DIR=$$(tools/need-postgres) && export PG_BIN_DIR
 
-.PHONY: help demo apart build test check lint fmt bench fuzz
+.PHONY: help demo apart build test check lint fmt bench fuzz isolation
 
 help: ## this list
-	@awk -F ' ## ' '/^[a-z]+:.* ## / { sub(/:.*/, "", $$1); printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ' ## ' '/^[a-z]+:.* ## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: ## everything in one process, with demo calls for two businesses; ONCE=1 stops when they have flowed through
 	@$(NEED_POSTGRES) && \
@@ -48,12 +48,17 @@ test: $(GOTESTSUM) ## every test, race detector on; PKG=./internal/bus/... for s
 check: lint test ## what CI runs: formatting, vet, linters, architecture rules, modules, tests
 
 lint: $(GOLANGCI) ## formatting, vet, linters, architecture rules, tidy modules; no tests
-	@for script in .ci/run tools/need-* tools/install tools/fuzz; do sh -n "$$script" || exit 1; done
+	@for script in .ci/run tools/need-* tools/install tools/fuzz tools/isolation-mutations; do sh -n "$$script" || exit 1; done
 	@for m in $(MODULES); do echo "lint $$m" && (cd "$$m" && \
 		$(LINT) fmt --diff && $(GO) vet ./... && $(LINT) run) || exit 1; done
 	@GOOS=darwin $(GO) vet ./... # the other system it builds for
 	@$(GO) test -count=1 . # arch_test.go
 	@for m in $(MODULES); do echo "tidy $$m" && $(GO) -C "$$m" mod tidy -diff || exit 1; done
+
+isolation: ## every route as every tenant for what others have, and each barrier taken away once; writes bin/isolation.html
+	@$(NEED_POSTGRES) && echo "this takes some minutes" >&2 && mkdir -p bin && \
+	ISOLATION_ALL=1 ISOLATION_PAGE="$(abspath bin/isolation.html)" ISOLATION_RESULTS="$(abspath bin/isolation-filters.json)" \
+	$(GO) test -count=1 -timeout 60m ./internal/isolation; code=$$?; cat bin/isolation.txt && echo bin/isolation.html; exit $$code
 
 fmt: $(GOLANGCI) ## format every Go file
 	@for m in $(MODULES); do (cd "$$m" && $(LINT) fmt) || exit 1; done

@@ -109,7 +109,8 @@ var owners = map[string]string{
 // testOwners may import a third party from their tests, beside its owners.
 var testOwners = map[string]string{
 	"github.com/nats-io/nats-server":        "internal/bus",
-	"github.com/nats-io/nats.go":            "internal/bus/embedded internal/replay", // replay: the bare consumer its benchmark compares with
+	"github.com/nats-io/nats.go":            "internal/bus/embedded internal/replay internal/isolation", // replay: the bare consumer its benchmark compares with; isolation: it listens to everything
+	"github.com/jackc/pgx":                  "internal/isolation",                                       // it reads all rows as the administrator
 	"github.com/santhosh-tekuri/jsonschema": "events",
 	"github.com/coder/websocket":            anyone,
 	"github.com/getkin/kin-openapi":         "internal/memory",

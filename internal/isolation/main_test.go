@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 )
 
 // work is a folder for the length of the tests.
@@ -23,8 +24,15 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	work = dir
-	return m.Run()
+	work, report.Began = dir, time.Now()
+	code := m.Run()
+	if path := os.Getenv(pageEnv); path != "" {
+		if err := report.write(path, code); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return code
 }
 
 // chosen are which of n mutants to try: some, spread over all, unless the
@@ -32,10 +40,10 @@ func run(m *testing.M) int {
 func chosen(t *testing.T, n int) (out []int) {
 	t.Helper()
 	want := min(n, sample)
-	switch v := os.Getenv(mutantsEnv); v {
-	case "":
-	case "all":
+	switch v := os.Getenv(mutantsEnv); {
+	case v == "all" || v == "" && thorough():
 		want = n
+	case v == "":
 	default:
 		k, err := strconv.Atoi(v)
 		if err != nil || k < 1 {
@@ -94,3 +102,8 @@ func (r *results) put(t *testing.T, m mutant) {
 		t.Error(err)
 	}
 }
+
+// allEnv, set to anything, has everything tried, in the place of a part of it.
+const allEnv = "ISOLATION_ALL"
+
+func thorough() bool { return os.Getenv(allEnv) != "" }

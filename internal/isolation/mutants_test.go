@@ -108,6 +108,12 @@ func TestEveryFilterIsNeeded(t *testing.T) {
 	}
 	group.Wait()
 	t.Logf("%d of %d filters tried", len(wanted), len(m.mutants))
+	report.note(func() {
+		for _, i := range wanted {
+			report.Filters = append(report.Filters, m.mutants[i])
+		}
+		report.Alone = append(report.Alone, "Filters: every deed of the store, on a database without row security")
+	})
 }
 
 const (
@@ -125,7 +131,11 @@ func TestPoliciesHoldAlone(t *testing.T) {
 	out, err := m.run(t, "all", "policies", interference, "")
 	if err != nil || !bytes.Contains(out, []byte("--- PASS: TestTenantsDoNotInterfere ")) {
 		t.Errorf("%v\n%s", err, tail(out))
+		return
 	}
+	report.note(func() {
+		report.Alone = append(report.Alone, "Policies: every deed of the store, with all filters missing from its statements")
+	})
 }
 
 // mutated is the tests of the store with every mutant in them.
