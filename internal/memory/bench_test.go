@@ -134,8 +134,8 @@ func load(b *testing.B, w *world, me *tenant, callers int) {
 			'The caller asked about the renewal of a policy for a car and wanted to know whether a second driver can be added; the agent promised a call back.',
 			'["renewal", "second driver"]', '{"personal.name": "Ann", "policies.auto_1.make": "Kia"}', 'positive', 'pending', 0, n
 			FROM generate_series(0, $2 - 1) AS n, generate_series(1, 5) AS c`,
-		`INSERT INTO memories (customer_id, id, user_id, type, key, value, content, call_id, turn, evidence, subject, origin, created_at, seq)
-			SELECT $1, 'm' || n || '-' || c, '+1206' || lpad(n::text, 7, '0'), 'fact', 'k' || c, 'has a dog called Rex', 'has a dog called Rex', 'CA1', 2, 'my dog Rex', 'caller', 'call', now() - c * interval '9 days', n
+		`INSERT INTO memories (customer_id, id, user_id, type, key, value, content, call_id, turn, evidence, subject, origin, created_at, stated_by, last_said_at, times, seq)
+			SELECT $1, 'm' || n || '-' || c, '+1206' || lpad(n::text, 7, '0'), 'fact', 'k' || c, 'has a dog called Rex', 'has a dog called Rex', 'CA1', 2, 'my dog Rex', 'caller', 'call', now() - c * interval '9 days', '', now() - c * interval '9 days', 1, n
 			FROM generate_series(0, $2 - 1) AS n, generate_series(1, 3) AS c`,
 		`INSERT INTO leads (customer_id, user_id, stage, since, first_at, history, seq) SELECT $1, '+1206' || lpad(n::text, 7, '0'), 'Follow-up', now(), now(), '[]', n FROM generate_series(0, $2 - 1) AS n`,
 		`INSERT INTO personality_averages (customer_id, user_id, averages, seq) SELECT $1, '+1206' || lpad(n::text, 7, '0'),

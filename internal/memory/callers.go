@@ -61,6 +61,7 @@ type profile struct {
 	Preferences   map[string]any    `json:"preferences" doc:"Memories of type preference, by key"`
 	Context       map[string]string `json:"context" doc:"Fields of the template that are known, by path"`
 	Fields        object            `json:"fields" doc:"The same fields, each with who said it, in which call and turn, in which words, when, and what it replaced"`
+	FormerFields  object            `json:"former_fields" doc:"Fields that hold nothing any more, and what they held"`
 	LeadStage     string            `json:"lead_stage"`
 	LeadSince     *time.Time        `json:"lead_since"`
 	LeadHistory   list              `json:"lead_history"`
@@ -76,7 +77,7 @@ type known struct {
 func profileOf(who asker, p store.ProfileOf) (out profile, fields map[string]known, err error) {
 	out = profile{
 		CustomerID: int32(who.tenant), UserID: p.User, FirstCallDate: utc(p.First), LastCallDate: utc(p.Last), TotalCalls: p.Calls, PreferredName: p.Name,
-		QuickBio: p.QuickBio, Template: p.Template, Preferences: map[string]any{}, Context: map[string]string{}, Fields: object(p.Fields),
+		QuickBio: p.QuickBio, Template: p.Template, Preferences: map[string]any{}, Context: map[string]string{}, Fields: object(p.Fields), FormerFields: object(p.Former),
 		LeadSince: utc(p.Since), LeadHistory: list(p.Lead),
 	}
 	if p.Stage != nil {

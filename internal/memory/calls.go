@@ -185,6 +185,11 @@ func alone(text string) string { return mask.New().Caller(text, byVoice).Text }
 
 // takenIn reports whether a call has been taken in already.
 func (s *service) takenIn(ctx context.Context, who asker, call string) (bool, error) {
+	if erased, err := who.rows.Erased(ctx, call); err != nil {
+		return false, err
+	} else if erased {
+		return false, fail(http.StatusGone, "this call was erased")
+	}
 	row, err := who.rows.CallRow(ctx, call)
 	switch {
 	case absent(err):

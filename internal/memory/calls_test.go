@@ -142,6 +142,9 @@ func testSameCallIsTakenInOnce(t *testing.T, w *world) {
 	if theirs := b.want(202, "POST", "/v2/process-call", body); theirs.text("call_id") == ids[0] {
 		t.Error("another customer's call has the same name")
 	}
+	// Erased, it is not taken in again.
+	a.state("", spokenAt, events.CallerErased{Ref: "x", By: "staff:1", Calls: []string{ids[0]}})
+	a.want(410, "POST", "/v2/process-call", body)
 	// Cut short after its first fact, it is taken in when it comes again.
 	c := w.tenant(t)
 	c.state("cut", spokenAt, events.CallReceived{From: ann, To: "+12065550100", Via: events.ViaAPI})

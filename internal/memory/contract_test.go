@@ -410,3 +410,46 @@ func enrichedContext(t *testing.T, c *client, me *tenant) {
 		t.Error(got.body)
 	}
 }
+
+// Every route of the document asks for a key, a customer, and the key's own
+// customer; a body or query that is otherwise good does not help.
+func testEveryRouteIsGuarded(t *testing.T, w *world) {
+	c := newClient(t, w.url)
+	me, other := w.known(t, "mine"), w.known(t, "theirs")
+	before := other.told()
+	for id, op := range c.ops {
+		path := strings.NewReplacer("{user_id}", url.PathEscape(ann), "{phone}", url.PathEscape(ann), "{call_id}", "CA1theirs", "{id}", "x", "{field}", "personal.name").Replace(op.path)
+		in := func(customer string) (string, []byte) {
+			if op.method != http.MethodPost {
+				return path + "?" + strings.TrimSuffix("customer_id="+customer, "customer_id="), nil
+			}
+			return path, []byte(`{` + strings.TrimSuffix(`"customer_id":`+customer+`,`, `"customer_id":,`) + `"user_id":"` + ann +
+				`","type":"fact","key":"k","value":1,"role":"user","content":"x","query":"x","field":"personal.name","stage":"Lost","conversation_history":[["user","x"]]}`)
+		}
+		key := map[string]string{"Authorization": "Bearer " + me.key}
+		for name, tc := range map[string]struct {
+			customer string
+			headers  map[string]string
+			status   int
+			body     string
+		}{
+			"no key":             {me.id.String(), nil, 401, ""},
+			"another's key":      {me.id.String(), map[string]string{"Authorization": "Bearer " + other.key}, 403, ""},
+			"no customer":        {"", key, 400, missing},
+			"another's customer": {other.id.String(), key, 403, ""},
+		} {
+			at, body := in(tc.customer)
+			got := me.send(op.method, at, body, tc.headers)
+			if got.status != tc.status || got.at("code") != float64(tc.status) || tc.body != "" && got.body != tc.body || strings.Contains(got.body, "theirs") {
+				t.Errorf("%s, %s: %d %s", id, name, got.status, got.body)
+			}
+		}
+		at, body := in(me.id.String())
+		if got := me.send(op.method, at, body, key); got.status == 400 || got.status == 401 || got.status == 403 || got.status >= 500 {
+			t.Errorf("%s, as it should be: %d %s", id, got.status, got.body)
+		}
+	}
+	if after := other.told(); after != before {
+		t.Errorf("%d facts of the other customer's", after-before)
+	}
+}

@@ -17,25 +17,29 @@ import (
 
 // memory is one thing remembered about a caller.
 type memory struct {
-	ID         string    `json:"id"`
-	CustomerID int32     `json:"customer_id"`
-	UserID     string    `json:"user_id"`
-	Type       string    `json:"type"`
-	Key        string    `json:"key"`
-	Value      any       `json:"value"`
-	Content    string    `json:"content"`
-	CreatedAt  time.Time `json:"created_at"`
-	Origin     string    `json:"origin" doc:"Who said it: call, api, staff or import"`
-	CallID     string    `json:"call_id,omitempty"`
-	Turn       int       `json:"turn,omitempty"`
-	Evidence   string    `json:"evidence,omitempty" doc:"The words it rests on"`
-	Subject    string    `json:"subject,omitempty" doc:"Whom it is about, where a call led to it"`
+	ID         string     `json:"id"`
+	CustomerID int32      `json:"customer_id"`
+	UserID     string     `json:"user_id"`
+	Type       string     `json:"type"`
+	Key        string     `json:"key"`
+	Value      any        `json:"value"`
+	Content    string     `json:"content"`
+	CreatedAt  time.Time  `json:"created_at"`
+	Origin     string     `json:"origin" doc:"Who said it: call, api, staff or import"`
+	CallID     string     `json:"call_id,omitempty"`
+	Turn       int        `json:"turn,omitempty"`
+	Evidence   string     `json:"evidence,omitempty" doc:"The words it rests on"`
+	Subject    string     `json:"subject,omitempty" doc:"Whom it is about, where a call led to it"`
+	By         string     `json:"by,omitempty" doc:"Who of your people said it, or which key"`
+	LastSaidAt time.Time  `json:"last_said_at"`
+	Times      int        `json:"times" doc:"Calls it was said in"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
 }
 
 func shown(who asker, m store.MemoryOf) memory {
 	return memory{
 		ID: m.ID, CustomerID: int32(who.tenant), UserID: m.User, Type: m.Type, Key: m.Key, Value: value(m.Origin, m.Value), Content: m.Content,
-		CreatedAt: m.Created.UTC(), Origin: m.Origin, CallID: m.Call, Turn: m.Turn, Evidence: m.Evidence, Subject: m.Subject,
+		CreatedAt: m.Created.UTC(), Origin: m.Origin, CallID: m.Call, Turn: m.Turn, Evidence: m.Evidence, Subject: m.Subject, By: m.By, LastSaidAt: m.LastSaid.UTC(), Times: m.Times, ExpiresAt: utc(m.Expires),
 	}
 }
 

@@ -76,6 +76,7 @@ func TestAPI(t *testing.T) {
 		"idempotency key":                           testIdempotencyKey,
 		"context stays data":                        testContextStaysData,
 		"contract":                                  testContract,
+		"every route is guarded":                    testEveryRouteIsGuarded,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

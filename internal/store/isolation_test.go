@@ -719,6 +719,7 @@ func handles(t *testing.T) map[string]outcome {
 			c, err := r.CallRow(ctx, "CA1")
 			return c.ID, err
 		}, "CA1", "not found", false},
+		"Erased": {func(ctx context.Context, r *store.Tenant) (string, error) { return show(r.Erased(ctx, "CA9")) }, "true", "false", false},
 		"Stated": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			raw, err := r.Stated(ctx, staged.Caller, staged)
 			return show(len(raw) > 0, err)

@@ -41,10 +41,17 @@ type MemoryOf struct {
 	Evidence string
 	Subject  string
 	Origin   string
+	By       string // who of the tenant's people, or which key
 	Created  time.Time
+	LastSaid time.Time
+	Times    int // calls it was said in
+	Expires  *time.Time
 }
 
-const memoryColumns = `id, user_id, type, key, value, content, call_id, turn, evidence, subject, origin, created_at`
+const memoryColumns = `id, user_id, type, key, value, content, call_id, turn, evidence, subject, origin, stated_by, created_at, last_said_at, times, expires_at`
+
+// inUse is the condition that a memory has not expired.
+const inUse = ` AND (expires_at IS NULL OR expires_at > now())`
 
 // Place is where a page of a list begins: after the row of that time and id.
 type Place struct {
@@ -62,7 +69,7 @@ type MemoriesAsked struct {
 // Memories are a tenant's memories, newest first.
 func (t *Tenant) Memories(ctx context.Context, ask MemoriesAsked) ([]MemoryOf, error) {
 	var c conditions
-	c.add(`SELECT ` + memoryColumns + ` FROM memories WHERE customer_id = $1`)
+	c.add(`SELECT ` + memoryColumns + ` FROM memories WHERE customer_id = $1` + inUse)
 	ask.where(&c)
 	if ask.After != nil {
 		c.add(` AND (created_at, id) < (?, ?)`, ask.After.At, ask.After.ID)
@@ -113,7 +120,7 @@ const ranked = `WITH docs AS MATERIALIZED (%s),
 // among the newest.
 func (t *Tenant) SearchMemories(ctx context.Context, ask MemoriesAsked, question string) ([]MemoryOf, error) {
 	var docs, c conditions
-	docs.add(`SELECT id, created_at AS at, search FROM memories WHERE customer_id = $1`)
+	docs.add(`SELECT id, created_at AS at, search FROM memories WHERE customer_id = $1` + inUse)
 	ask.where(&docs)
 	docs.add(` ORDER BY created_at DESC, id DESC LIMIT ?`, searched)
 	c.args = docs.args
@@ -176,6 +183,7 @@ type ProfileOf struct {
 	Template    string
 	QuickBio    string
 	Fields      json.RawMessage // by path, each with where it comes from
+	Former      json.RawMessage // fields that hold nothing any more, and what they held
 	First, Last *time.Time      // call; nil: none yet
 	Calls       int
 	Stage       *string // of the lead; nil: none
@@ -185,9 +193,17 @@ type ProfileOf struct {
 	Preferences json.RawMessage // memories of that type, by key
 }
 
-const profileColumns = `p.user_id, p.name, p.template, p.quick_bio, p.profile, p.first_call_at, p.last_call_at, p.total_calls, l.stage, l.since, l.history, a.averages,
+const (
+	profileColumns = profileHead + `p.profile, p.former, ` + profileTail
+	// What a conversation needs: the past of each field is left out.
+	presentColumns = profileHead + `(SELECT coalesce(jsonb_object_agg(f.key, f.value - 'history' - 'each'), '{}') FROM jsonb_each(p.profile) f), '{}'::jsonb, ` + profileTail
+)
+
+const profileHead = `p.user_id, p.name, p.template, p.quick_bio, `
+
+const profileTail = `p.first_call_at, p.last_call_at, p.total_calls, l.stage, l.since, l.history, a.averages,
 	(SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM (
-		SELECT DISTINCT ON (m.key) m.key, m.value FROM memories m WHERE m.customer_id = $1 AND m.user_id = p.user_id AND m.type = 'preference'
+		SELECT DISTINCT ON (m.key) m.key, m.value FROM memories m WHERE m.customer_id = $1 AND m.user_id = p.user_id AND m.type = 'preference'` + inUse + `
 		ORDER BY m.key, m.created_at DESC, m.id DESC LIMIT 50) m)`
 
 const profileTables = ` FROM caller_profiles p LEFT JOIN leads l ON l.customer_id = $1 AND l.user_id = p.user_id
@@ -196,7 +212,7 @@ const profileTables = ` FROM caller_profiles p LEFT JOIN leads l ON l.customer_i
 func (p *ProfileOf) columns() []any {
 	raw := func(to *json.RawMessage) *[]byte { return (*[]byte)(to) } // as it is: nothing is to be checked
 	return []any{
-		&p.User, &p.Name, &p.Template, &p.QuickBio, raw(&p.Fields), &p.First, &p.Last, &p.Calls, &p.Stage, &p.Since, raw(&p.Lead), raw(&p.Averages), raw(&p.Preferences),
+		&p.User, &p.Name, &p.Template, &p.QuickBio, raw(&p.Fields), raw(&p.Former), &p.First, &p.Last, &p.Calls, &p.Stage, &p.Since, raw(&p.Lead), raw(&p.Averages), raw(&p.Preferences),
 	}
 }
 
@@ -242,13 +258,13 @@ type RecalledMemory struct {
 	At      time.Time `json:"at"`
 }
 
-const enriched = `SELECT ` + profileColumns + `,
+const enriched = `SELECT ` + presentColumns + `,
 	(SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.call_date DESC, s.call_id DESC), '[]') FROM (
 		SELECT ` + summaryColumns + ` FROM call_summaries s WHERE s.customer_id = $1 AND s.user_id = $2
 		ORDER BY s.call_date DESC, s.call_id DESC LIMIT $3) s),
 	(SELECT coalesce(jsonb_agg(to_jsonb(m) ORDER BY m.at DESC, m.key), '[]') FROM (
-		SELECT DISTINCT ON (m.key) m.type, m.key, m.value, m.subject, m.origin, m.created_at AS at FROM memories m
-		WHERE m.customer_id = $1 AND m.user_id = $2 ORDER BY m.key, m.created_at DESC, m.id DESC LIMIT 50) m)` +
+		SELECT DISTINCT ON (m.key) m.type, m.key, coalesce(nullif(m.content, ''), m.value) AS value, m.subject, m.origin, m.last_said_at AS at FROM memories m
+		WHERE m.customer_id = $1 AND m.user_id = $2` + inUse + ` ORDER BY m.key, m.last_said_at DESC, m.id DESC LIMIT 50) m)` +
 	profileTables + ` AND p.user_id = $2`
 
 // Enriched reads it in one round trip. A caller we know nothing about is no
@@ -282,6 +298,11 @@ func (t *Tenant) CallRow(ctx context.Context, id string) (CallRow, error) {
 		SELECT c.call_id, c.user_id, c.received_at, c.ended_at, c.seconds, c.reason, c.turns, s.summary, c.seq
 		FROM calls c LEFT JOIN call_summaries s ON s.customer_id = $1 AND s.call_id = c.call_id
 		WHERE c.customer_id = $1 AND c.call_id = $2`, id)
+}
+
+// Erased reports whether everything about a call was erased.
+func (t *Tenant) Erased(ctx context.Context, call string) (bool, error) {
+	return one(ctx, t, pgx.RowTo[bool], `SELECT EXISTS (SELECT FROM erased_calls WHERE customer_id = $1 AND call_id = $2)`, call)
 }
 
 // Stated is a fact about a caller as it was stated first, if one that is the
