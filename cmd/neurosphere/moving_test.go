@@ -94,6 +94,9 @@ func TestABusinessMovesToAnInstanceOfItsOwn(t *testing.T) {
 		t.Errorf("known is %q %q, was %q %q", after.Name, after.QuickBio, before.Name, before.QuickBio)
 	}
 
+	if next, _, err := createTenant(t.Context(), to.Store, "New here", "insurance_v1", map[string]string{"numbers": "+12065550139"}); err != nil || next.Tenant <= moves.Tenant {
+		t.Errorf("a new business is %s, %v", next.Tenant, err)
+	}
 	_, set, err := to.Store.UpdateSettings(t.Context(), moves.Tenant, func(s *events.Settings) error { s.Status = "active"; return nil })
 	if err != nil {
 		t.Fatal(err)
@@ -109,7 +112,7 @@ func TestABusinessMovesToAnInstanceOfItsOwn(t *testing.T) {
 	to.until("its people are told of the call", func() bool { return to.sent(again.CallSID) == 1 })
 	to.known(moves.Tenant, caller, 2)
 	for _, e := range to.log() { // all there is of the past came with it, and nothing was done about it
-		if e.Tenant != moves.Tenant || e.Call == said.CallSID && !e.History {
+		if e.Call == other.CallSID || e.Call == said.CallSID && !e.History {
 			t.Errorf("%s of tenant %s, call %s", e.Fact.Name(), e.Tenant, e.Call)
 		}
 	}
