@@ -27,7 +27,7 @@ func commands() []command {
 		{"serve", "[-workers a,b]", "all workers in one process, or those named", serve},
 		{"demo", "[-once]", "serve with two demo businesses, and place calls to them", demo},
 		{"call", "-to +1… -from +1… -script FILE[#call_id]", "be Twilio and the caller against a running instance", call},
-		{"tenant", "create|list|show|set|api-key|api-keys|revoke-key|suspend|resume …", "the businesses whose phones are answered", tenant},
+		{"tenant", "create|list|show|set|api-key|api-keys|revoke-key|suspend|resume|export-all|import-all …", "the businesses whose phones are answered", tenant},
 		{"platform-key", "create|list|revoke …", "keys that open every tenant of the API", platformKey},
 		{"replay", "[-tenant N] [-caller +1…] [-as-of TIME] [-compare | -swap]", "make everything known about callers anew from the log", replayLog},
 		{"rederive", "-tenant N [-call CA…] [-since TIME] [-model M] [-prompt FILE] | -run NAME -diff | -adopt | -discard", "past calls by another prompt or model: what it costs, what it changes, and adopting it", rederive},
