@@ -16,6 +16,7 @@ import (
 const (
 	bulkWindow = 512              // facts in flight at a time; the client stalls beyond 4000
 	bulkWait   = 10 * time.Second // for one acknowledgement
+	bulkTries  = 20               // without any in between: some 30 s
 )
 
 // PublishAll stores many facts, in their order, without waiting for each: it
@@ -25,6 +26,7 @@ const (
 // changes nothing for as long as the bus remembers them.
 func (b *Bus) PublishAll(ctx context.Context, all iter.Seq2[events.Event, error], progress func(n int)) error {
 	p, n := b.Bulk(), 0
+	defer p.close()
 	stored := func(uint64) {
 		if n++; progress != nil && n%bulkWindow == 0 {
 			progress(n)
@@ -59,12 +61,45 @@ func (b *Bus) Bulk() *Bulk { return &Bulk{bus: b} }
 // keeps its order. It is for one goroutine.
 type Bulk struct {
 	bus    *Bus
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	gone   chan struct{} // closed with the connection
+	unhook func() bool
 	flying []*flight // oldest first
+}
+
+// close ends the connection; what is put later makes another.
+func (p *Bulk) close() {
+	if p.nc != nil {
+		p.unhook()
+		p.nc.Close()
+		p.nc = nil
+	}
+}
+
+// connect makes a connection where there is none, or none that works. Nothing
+// may be in flight but what is sent again: a connection that makes itself anew
+// would carry what comes next past what was lost with it.
+func (p *Bulk) connect() (err error) {
+	if p.nc != nil && p.nc.IsConnected() {
+		return nil
+	}
+	p.close()
+	gone := make(chan struct{})
+	nc, err := nats.Connect(p.bus.opts.URL, append(p.bus.connectOptions(), nats.Name(p.bus.opts.Name+" bulk"), nats.NoReconnect(), nats.RetryOnFailedConnect(false),
+		nats.ConnectHandler(nil), nats.ReconnectHandler(nil), nats.DisconnectErrHandler(nil), nats.ClosedHandler(func(*nats.Conn) { close(gone) }))...)
+	if err != nil {
+		return ErrAway
+	}
+	p.nc, p.gone, p.unhook = nc, gone, context.AfterFunc(p.bus.ctx, nc.Close) // should nobody else close it
+	p.js, err = jetstream.New(nc)
+	return err
 }
 
 type flight struct {
 	msg    *nats.Msg
 	ack    jetstream.PubAckFuture
+	gone   <-chan struct{} // closed with the connection it went over
 	stored func(seq uint64)
 	err    error // it could not be sent
 }
@@ -84,6 +119,7 @@ func (p *Bulk) Put(ctx context.Context, e events.Event) error {
 
 // Flush waits until everything put is stored.
 func (p *Bulk) Flush(ctx context.Context) error {
+	defer p.close()
 	if err := p.settle(ctx, 0); err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
@@ -96,6 +132,9 @@ func (p *Bulk) add(ctx context.Context, m *nats.Msg, stored func(seq uint64)) er
 	if err := p.settle(ctx, bulkWindow-1); err != nil {
 		return err
 	}
+	if p.nc == nil && len(p.flying) == 0 {
+		_ = p.connect() // or else when it is sent again
+	}
 	f := &flight{msg: m, stored: stored}
 	p.send(f)
 	p.flying = append(p.flying, f)
@@ -103,8 +142,13 @@ func (p *Bulk) add(ctx context.Context, m *nats.Msg, stored func(seq uint64)) er
 }
 
 func (p *Bulk) send(f *flight) {
+	if p.nc == nil || !p.nc.IsConnected() {
+		f.err = ErrAway
+		return
+	}
 	m := &nats.Msg{Subject: f.msg.Subject, Header: f.msg.Header, Data: f.msg.Data} // the client keeps its own marks in it
-	f.ack, f.err = p.bus.js.PublishMsgAsync(m, jetstream.WithRetryAttempts(0))
+	f.gone = p.gone
+	f.ack, f.err = p.js.PublishMsgAsync(m, jetstream.WithRetryAttempts(0))
 }
 
 // settle waits until at most n are in flight.
@@ -118,11 +162,14 @@ func (p *Bulk) settle(ctx context.Context, n int) error {
 			continue
 		}
 		var api *jetstream.APIError
-		if try++; ctx.Err() != nil || try > publishTries || errors.As(err, &api) && api.Code < 500 {
+		if try++; ctx.Err() != nil || try > bulkTries || errors.As(err, &api) && api.Code < 500 {
 			return errors.Join(err, ctx.Err())
 		}
 		p.drain(ctx)
 		p.bus.pause(ctx, jitter(doubled(50*time.Millisecond, 2*time.Second, try)))
+		if p.connect() != nil {
+			continue
+		}
 		for _, again := range p.flying {
 			p.send(again) // one the stream has keeps its place there
 		}
@@ -152,6 +199,8 @@ func (p *Bulk) wait(ctx context.Context, f *flight) (uint64, error) {
 	case err := <-f.ack.Err():
 		f.err = err
 		return 0, away(err)
+	case <-f.gone:
+		return 0, ErrAway
 	case <-limit.C:
 		return 0, ErrAway
 	case <-ctx.Done():

@@ -164,6 +164,7 @@ type Arrived struct {
 // told how many are done.
 func (b *Bus) PublishTenant(ctx context.Context, t events.Tenant, all iter.Seq2[Moved, error], progress func(n int)) (Arrived, error) {
 	p := &arrival{bus: b, bulk: b.Bulk(), tenant: t, there: map[string]uint64{}, calls: map[string]*callMoved{}, progress: progress}
+	defer p.bulk.close()
 	_, err := b.ReadTenant(ctx, t, 1, func(m Moved) error {
 		if m.Fact != nil {
 			p.there[m.ID] = m.Seq
