@@ -3,6 +3,7 @@ package profile
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ type Memory struct {
 	At, Last                                               time.Time // first and last said
 	Times                                                  int       // calls it was said in
 	Expires                                                *time.Time
+	Sealed                                                 string // what a Value that is a mark stands for, base64
 }
 
 // Stored is a memory stated other than in a call.
@@ -29,6 +31,7 @@ type Stored struct {
 // remember are the memories that nobody had forgotten, oldest first.
 func remember(in Input, calls []Call) []Memory {
 	byID := map[string]*Memory{}
+	sealed := map[[3]string]string{} // ids, by what was left out of the words
 	order := []*Memory{}
 	add := func(m Memory) *Memory {
 		byID[m.ID] = &m
@@ -55,11 +58,18 @@ func remember(in Input, calls []Call) []Memory {
 				continue
 			}
 			id := memoryID(in.Caller, key, f)
+			if f.Sealed != "" { // one mark stands for many numbers
+				which := [3]string{key, f.Subject, f.Sealed}
+				if sealed[which] == "" {
+					sealed[which] = events.Derive(id, call.ID, strconv.Itoa(f.Turn))
+				}
+				id = sealed[which]
+			}
 			m := byID[id]
 			if m == nil {
 				m = add(Memory{
 					ID: id, Type: "fact", Key: key, Value: f.Value, Content: f.Value, Call: call.ID, Turn: f.Turn,
-					Evidence: f.Evidence, Subject: f.Subject, Origin: fromCall, At: at,
+					Evidence: f.Evidence, Subject: f.Subject, Origin: fromCall, At: at, Sealed: f.Sealed,
 				})
 			}
 			if !inThis[id] {

@@ -3,6 +3,7 @@ package profile_test
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -237,5 +238,32 @@ func TestSealedFieldsAreNotInTheBio(t *testing.T) {
 	}})
 	if c.QuickBio != "5 %" || c.Fields["loan.number"].Value != "77" {
 		t.Errorf("%q, %+v", c.QuickBio, c.Fields)
+	}
+}
+
+// A mark stands for many numbers: what was left out tells them apart, and the
+// same one said again is one memory.
+func TestSealedNumbersAreToldApart(t *testing.T) {
+	call := func(id string, day int, sealed ...string) profile.Call {
+		f := events.CallSummarized{Caller: "+12065550142", StartedAt: time.Date(2026, 5, day, 9, 0, 0, 0, time.UTC)}
+		for i, s := range sealed {
+			f.Findings = append(f.Findings, events.Finding{
+				Turn: i + 1, Evidence: "it is [POLICY]", Subject: "caller", Field: "memory.policy_number", Value: "[POLICY]", Confidence: "stated", Sealed: s,
+			})
+		}
+		return profile.Call{ID: id, Fact: f}
+	}
+	in := profile.Input{
+		Caller: "+12065550142", Calls: []profile.Call{call("CA2", 2, "b25l", "dGhyZWU="), call("CA1", 1, "b25l", "dHdv")},
+		Template: func(string) (events.Template, bool) { return events.Template{}, false },
+	}
+	got := map[string]int{}
+	ids := map[string]bool{}
+	for _, m := range profile.Fold(in).Memories {
+		got[m.Sealed] = m.Times
+		ids[m.ID] = true
+	}
+	if want := map[string]int{"b25l": 2, "dHdv": 1, "dGhyZWU=": 1}; !reflect.DeepEqual(got, want) || len(ids) != 3 {
+		t.Errorf("remembered %v, want %v", got, want)
 	}
 }

@@ -291,7 +291,7 @@ func callerRows(user string, c profile.Caller, seq uint64) (out store.CallerRows
 	for _, m := range c.Memories {
 		out.Memories = append(out.Memories, store.MemoryRow{
 			ID: m.ID, Type: m.Type, Key: m.Key, Value: m.Value, Content: m.Content, Call: m.Call, Evidence: m.Evidence, Subject: m.Subject,
-			Origin: m.Origin, By: m.By, Turn: m.Turn, At: m.At, Last: m.Last, Times: m.Times, Expires: m.Expires, Seq: seq,
+			Origin: m.Origin, By: m.By, Turn: m.Turn, At: m.At, Last: m.Last, Times: m.Times, Expires: m.Expires, Seq: seq, Sealed: m.Sealed,
 		})
 	}
 	out.Averages = map[string]store.Average{}

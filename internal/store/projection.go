@@ -286,6 +286,7 @@ type ProfileRow struct {
 
 // MemoryRow is one thing worth remembering about a caller.
 type MemoryRow struct {
+	Sealed                                                             string // what a Value that is a mark stands for, base64
 	ID, Type, Key, Value, Content, Call, Evidence, Subject, Origin, By string
 	Turn                                                               int
 	At, Last                                                           time.Time // first and last said

@@ -418,9 +418,9 @@ func (g *gathered) writeCallers(do queue) error {
 		averages = append(averages, string(raw))
 	}
 	do(len(m), `
-		INSERT INTO memories (customer_id, user_id, id, type, key, value, content, call_id, turn, evidence, subject, origin, created_at, seq, stated_by, last_said_at, times, expires_at)
+		INSERT INTO memories (customer_id, user_id, id, type, key, value, content, call_id, turn, evidence, subject, origin, created_at, seq, stated_by, last_said_at, times, expires_at, sealed)
 		SELECT $1::int, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::text[], $12::text[], $13::timestamptz[], $14::bigint[],
-			$15::text[], $16::timestamptz[], $17::int[], $18::timestamptz[])
+			$15::text[], $16::timestamptz[], $17::int[], $18::timestamptz[], $19::text[])
 		ON CONFLICT DO NOTHING`, owners,
 		column(m, func(r MemoryRow) string { return r.ID }), column(m, func(r MemoryRow) string { return r.Type }),
 		column(m, func(r MemoryRow) string { return r.Key }), column(m, func(r MemoryRow) string { return r.Value }),
@@ -429,7 +429,8 @@ func (g *gathered) writeCallers(do queue) error {
 		column(m, func(r MemoryRow) string { return r.Subject }), column(m, func(r MemoryRow) string { return r.Origin }),
 		column(m, func(r MemoryRow) time.Time { return r.At }), column(m, func(r MemoryRow) int64 { return int64(r.Seq) }),
 		column(m, func(r MemoryRow) string { return r.By }), column(m, func(r MemoryRow) time.Time { return r.Last }),
-		column(m, func(r MemoryRow) int { return r.Times }), column(m, func(r MemoryRow) *time.Time { return r.Expires }))
+		column(m, func(r MemoryRow) int { return r.Times }), column(m, func(r MemoryRow) *time.Time { return r.Expires }),
+		column(m, func(r MemoryRow) string { return r.Sealed }))
 	do(len(c), `
 		INSERT INTO personality_averages (customer_id, user_id, averages, seq) SELECT $1::int, * FROM unnest($2::text[], $3::jsonb[], $4::bigint[])
 		ON CONFLICT (customer_id, user_id) DO UPDATE SET averages = excluded.averages, seq = excluded.seq`,

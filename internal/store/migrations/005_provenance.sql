@@ -8,9 +8,10 @@ ALTER TABLE rebuild.caller_profiles ALTER COLUMN first_call_at DROP NOT NULL, AL
   ADD COLUMN former jsonb NOT NULL DEFAULT '{}';
 TRUNCATE app.memories, rebuild.memories;
 ALTER TABLE app.memories ADD COLUMN stated_by text NOT NULL, ADD COLUMN last_said_at timestamptz NOT NULL,
-  ADD COLUMN times int NOT NULL, ADD COLUMN expires_at timestamptz; -- times: calls it was said in
+  ADD COLUMN times int NOT NULL, ADD COLUMN expires_at timestamptz, -- times: calls it was said in
+  ADD COLUMN sealed text NOT NULL DEFAULT ''; -- what a value that is a mark stands for
 ALTER TABLE rebuild.memories ADD COLUMN stated_by text NOT NULL, ADD COLUMN last_said_at timestamptz NOT NULL,
-  ADD COLUMN times int NOT NULL, ADD COLUMN expires_at timestamptz;
+  ADD COLUMN times int NOT NULL, ADD COLUMN expires_at timestamptz, ADD COLUMN sealed text NOT NULL DEFAULT '';
 
 CREATE TABLE app.erased_calls (
   customer_id int NOT NULL, call_id text NOT NULL, seq bigint NOT NULL,
