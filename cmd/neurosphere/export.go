@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"html/template"
+	pages "html/template"
 	"os"
 	"path/filepath"
 	"time"
@@ -107,7 +107,7 @@ func exportAll(ctx context.Context, s *privacy.Service, id events.Tenant, out st
 	if err != nil {
 		return err
 	}
-	page, err := template.New("index").Parse(indexPage)
+	page, err := pages.New("index").Parse(indexPage)
 	if err != nil {
 		return err
 	}

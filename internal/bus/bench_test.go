@@ -4,10 +4,12 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
@@ -165,4 +167,32 @@ func BenchmarkFollow(b *testing.B) {
 		}
 	}
 	b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "facts/s")
+}
+
+// Erasing overwrites the block a fact lies in; beside it, deleting that leaves
+// its bytes where they are.
+func BenchmarkErase(b *testing.B) {
+	s := testenv.DurableServer(b)
+	bb := s.Bus(b, bus.Options{})
+	var seqs []uint64
+	for i := range 2 * b.N {
+		e := events.New(1, "CA1", at, events.TurnHeard{Turn: i + 1, Text: strings.Repeat("words ", 150)})
+		seqs = append(seqs, must[uint64](b)(bb.Publish(context.Background(), e)))
+	}
+	_, js := raw(b, s)
+	stream := must[jetstream.Stream](b)(js.Stream(context.Background(), events.Stream))
+	b.ResetTimer()
+	if n, err := bb.Erase(context.Background(), 1, seqs[:b.N], nil); err != nil || n != b.N {
+		b.Fatal(n, err)
+	}
+	ours := b.Elapsed()
+	b.StopTimer()
+	began := time.Now()
+	for _, seq := range seqs[b.N:] {
+		if err := stream.DeleteMsg(context.Background(), seq); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/ours.Seconds(), "erased/s")
+	b.ReportMetric(float64(ours)/float64(time.Since(began)), "x-plain-delete")
 }

@@ -15,6 +15,7 @@ import (
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/privacy"
+	"neurosphere.ai/neurosphere/internal/replay"
 	"neurosphere.ai/neurosphere/internal/store"
 )
 
@@ -133,6 +134,10 @@ func TestErasedAsIfTheyHadNeverCalled(t *testing.T) {
 	i.erase(privacy.Request{Tenant: 1, Call: ann.call(2), Files: true, Wait: time.Minute})
 	same(t, "after", want, i.rows(1, callers, calls...))
 	same(t, "the other business", wantElsa, i.rows(2, []string{elsa.number}, elsa.ids()...))
+	report, err := replay.Run(t.Context(), i.bus, i.store, replay.Options{Live: live, Found: func(id events.Tenant, d store.Difference) { t.Errorf("customer %s: %+v", id, d) }})
+	if err != nil || report.Rows < 30 || report.Different > 0 {
+		t.Errorf("compared with the log: %+v, %v", report, err)
+	}
 	// The number is Elsa's too, and hers to keep; what is not hers is gone.
 	if found := i.scan(elsa.name, elsa.number, ann.name, ben.word); len(found) < 4 {
 		t.Errorf("others' words are gone: %+v", found)

@@ -108,7 +108,7 @@ func (s *Service) sweep(ctx context.Context, o SweepOptions, set events.Settings
 	if w.Raw, err = rows.ExpireRaw(ctx, before(w.Limits.Raw), o.Dry); err != nil {
 		return w, err
 	}
-	if w.Texts, err = s.expireTexts(ctx, o, rows, set.Tenant, before(w.Limits.Texts)); err != nil {
+	if w.Texts, err = s.expireTexts(ctx, o, set.Tenant, before(w.Limits.Texts)); err != nil {
 		return w, err
 	}
 	if err = s.expireCallers(ctx, o, rows, &w, before(w.Limits.Callers)); err != nil || o.Dry {
@@ -139,7 +139,7 @@ func (s *Service) expire(ctx context.Context, o SweepOptions, t events.Tenant, b
 }
 
 // expireTexts removes what old texts said; that they were sent stays.
-func (s *Service) expireTexts(ctx context.Context, o SweepOptions, rows *store.Tenant, t events.Tenant, before time.Time) (int, error) {
+func (s *Service) expireTexts(ctx context.Context, o SweepOptions, t events.Tenant, before time.Time) (int, error) {
 	var seqs []uint64
 	messages := map[string]bool{}
 	names := []string{events.SMSRequested{}.Name(), events.SMSReceived{}.Name()}

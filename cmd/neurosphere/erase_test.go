@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"neurosphere.ai/neurosphere/internal/app"
+	"neurosphere.ai/neurosphere/internal/privacy"
+	"neurosphere.ai/neurosphere/internal/simulated"
+)
+
+// While everything runs, a caller is exported and erased from another process:
+// afterwards no file under DATA_DIR holds any of their words, the stand-in for
+// Twilio's included, and the other caller is as before. What is asked for
+// wrongly changes nothing.
+func TestACallerIsErasedWhileEverythingRuns(t *testing.T) { //nolint:paralleltest // it sets the environment
+	dir := t.TempDir()
+	s := serveIn(t, dir, nil)
+	fig := s.tenant("Fig & Sons", "+12065550140", map[string]string{"sms_to": "+12065550141"})
+	const zoe, bob = "+12065550666", "+12065550777"
+	words := []string{"Quagmire", "Zanzibar", "aubergine"}
+	s.play(simulated.CallOptions{From: zoe, To: fig.Numbers[0], Turns: []string{"Hello, my name is Zelda Quagmire.", "I live at 12 Zanzibar Street.", "Please tell Paula that my car is aubergine."}})
+	s.play(simulated.CallOptions{From: bob, To: fig.Numbers[0], Turns: []string{"Hello, my name is Robert Okafor.", "I drive a 2021 Subaru Outback."}})
+	rows, err := s.Store.For(fig.Tenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.until("both are known and the texts about them sent", func() bool {
+		known := 0
+		for _, who := range []string{zoe, bob} {
+			c, err := rows.CallerContext(t.Context(), who, 5)
+			if err == nil && c.Known && len(c.Summaries) == 1 {
+				known++
+			}
+		}
+		raw, err := os.ReadFile(filepath.Join(dir, "simulated", "texts.jsonl"))
+		return known == 2 && err == nil && bytes.Count(raw, []byte("\n")) >= 2
+	})
+	found := func(words ...string) []privacy.Hit {
+		t.Helper()
+		got, err := privacy.Scan(t.Context(), dir, words)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Found
+	}
+	if len(found(words...)) < len(words) {
+		t.Fatalf("the words are not there: %v", found(words...))
+	}
+	t.Setenv("DATA_DIR", dir)
+	id := fig.Tenant.String()
+	out := t.TempDir()
+	for name, args := range map[string][]string{
+		"nobody":        {"erase", "-tenant", id},
+		"two at once":   {"erase", "-tenant", id, "-caller", zoe, "-all"},
+		"no number":     {"erase", "-tenant", id, "-caller", "Zelda"},
+		"all the same":  {"erase", "-reapply", "-tenant", id},
+		"no business":   {"export"},
+		"not so":        {"retention", "now"},
+		"json of whom":  {"export", "-tenant", id, "-json"},
+		"a word beside": {"erase", "-tenant", id, "-caller", zoe, "now"},
+	} {
+		if got := run(args, os.Stderr); got != app.ExitUsage {
+			t.Errorf("%s: exit %d", name, got)
+		}
+	}
+	if got := run([]string{"erase", "-tenant", id, "-call", "CA404", "-yes"}, os.Stderr); got != app.ExitFailed {
+		t.Errorf("an unknown call: exit %d", got)
+	}
+	if got := run([]string{"export", "-tenant", id, "-out", out}, os.Stderr); got != app.ExitOK {
+		t.Fatalf("export: exit %d", got)
+	}
+	var index struct{ Callers []indexed }
+	raw, err := os.ReadFile(filepath.Join(out, "index.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &index)
+	}
+	at := slices.IndexFunc(index.Callers, func(c indexed) bool { return c.Caller == zoe })
+	if err != nil || at < 0 {
+		t.Fatalf("index %s, %v", raw, err)
+	}
+	var d privacy.Document
+	if raw, err = os.ReadFile(filepath.Join(out, index.Callers[at].File+".json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(raw, &d); err != nil || len(d.Calls) == 0 || len(d.Calls[0].Transcript) < 4 {
+		t.Errorf("document %s, %v", raw, err)
+	}
+	if got := run([]string{"erase", "-tenant", id, "-caller", zoe, "-yes", "-json"}, os.Stderr); got != app.ExitOK {
+		t.Fatalf("erase: exit %d", got)
+	}
+	s.until("the outbox has let go of what is stored", func() bool {
+		left, err := filepath.Glob(filepath.Join(dir, "outbox", "*.log"))
+		return err == nil && len(left) == 0
+	})
+	if hits := found(append(words, zoe)...); len(hits) > 0 {
+		t.Errorf("found afterwards: %+v", hits)
+	}
+	if c, err := rows.CallerContext(t.Context(), zoe, 5); err != nil || c.Known {
+		t.Errorf("still known: %+v, %v", c, err)
+	}
+	if c, err := rows.CallerContext(t.Context(), bob, 5); err != nil || !strings.Contains(c.Name, "Robert") {
+		t.Errorf("the other is not known: %+v, %v", c, err)
+	}
+	for _, args := range [][]string{{"replay"}, {"erase", "-reapply"}, {"erase", "-housekeeping"}, {"retention", "-dry-run"}, {"retention", "-json"}} {
+		if got := run(args, os.Stderr); got != app.ExitOK {
+			t.Errorf("%v: exit %d", args, got)
+		}
+	}
+	if len(found("Okafor")) == 0 {
+		t.Error("the other's words are gone")
+	}
+}
