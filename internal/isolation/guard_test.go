@@ -51,7 +51,7 @@ const uncheckedFile = "ISOLATION_UNCHECKED"
 func TestEveryRouteCheckIsNeeded(t *testing.T) {
 	binary, found := compileWith(t, cuts), filepath.Join(t.TempDir(), "unchecked.json")
 	cmd := exec.CommandContext(t.Context(), binary, "-test.run", "^TestRoutesUnchecked$", "-test.v")
-	cmd.Env = append(os.Environ(), uncheckedFile+"="+found)
+	cmd.Env = append(os.Environ(), uncheckedFile+"="+found, pageEnv+"=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, tail(out))
 	}

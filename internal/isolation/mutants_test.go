@@ -41,7 +41,7 @@ type mutant struct {
 }
 
 // filter is a tenant's filter in a statement; it may be inside a longer string.
-var filter = regexp.MustCompile(`\b(?:\w+\.)?customer_id = \$1\b`)
+var filter = regexp.MustCompile(`\b(?:\w+\.)?customer_id = (\$\d)\b`)
 
 // platformsOwn are tables that no policy guards: there the filter is alone.
 var platformsOwn = regexp.MustCompile(`\b(customers|phone_numbers|api_keys)\b`)
@@ -70,7 +70,7 @@ func isolationPick(sql string, first int) string {
 		if wanted != "all" && wanted != fmt.Sprint(n) {
 			return filter
 		}
-		return fmt.Sprintf("$1::int IS NOT NULL /*mutant %%d*/", n)
+		return fmt.Sprintf("%%s::int IS NOT NULL /*mutant %%d*/", filter[len(filter)-2:], n)
 	})
 }
 `
