@@ -9,9 +9,9 @@ DECLARE t text; i text;
 BEGIN
   FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = 'rebuild' LOOP
     EXECUTE format('ALTER TABLE rebuild.%I SET UNLOGGED', t);
-    -- A caller's memories are replaced as a whole and found by the caller.
+    -- A caller's memories are replaced as a whole, an erased call's texts and facts removed.
     FOR i IN SELECT indexrelid::regclass::text FROM pg_index x
-      WHERE indrelid = format('rebuild.%I', t)::regclass AND NOT indisunique
+      WHERE indrelid = format('rebuild.%I', t)::regclass AND NOT indisunique AND indpred IS NULL AND t <> 'texts'
         AND NOT (t = 'memories' AND indkey[1] = (SELECT attnum FROM pg_attribute WHERE attrelid = x.indrelid AND attname = 'user_id')) LOOP
       EXECUTE 'DROP INDEX ' || i;
     END LOOP;
