@@ -249,7 +249,7 @@ func (s *service) remembered(f events.MemoryStored) *storedOut {
 // saidBefore reports whether a memory was stated with the same idempotency key
 // already; with other content that is a mistake.
 func saidBefore(ctx context.Context, who asker, f events.MemoryStored) (bool, error) {
-	raw, err := who.rows.Stated(ctx, f.Caller, f)
+	raw, err := who.rows.Stated(ctx, f.Caller, events.New(who.tenant, "", time.Time{}, f).ID)
 	if absent(err) {
 		return false, nil
 	} else if err != nil {

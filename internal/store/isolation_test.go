@@ -308,7 +308,7 @@ var (
 func known(name string) store.CallerRows {
 	return store.CallerRows{
 		Profile:  store.ProfileRow{User: received.From, Name: name, Profile: []byte(`{"personal.name":{"value":"` + name + `"}}`), QuickBio: "bio of " + name, First: &created, Last: &created, Calls: 1},
-		Memories: []store.MemoryRow{{ID: "m", Type: "fact", Key: "dog", Value: name + "'s", Origin: "call", At: created, Last: created, Times: 1}},
+		Memories: []store.MemoryRow{{ID: "m", Type: "preference", Key: "dog", Value: name + "'s", Origin: "call", At: created, Last: created, Times: 1}},
 		Averages: map[string]store.Average{"warmth": {N: 2, Sum: 140_000_000}},
 		Lead:     store.LeadRow{Stage: "Follow-up", Since: created, First: created, History: []byte("[]")},
 	}
@@ -330,7 +330,11 @@ func writes(id events.Tenant, name string) map[string]func(*store.Projection) er
 			f.Summary = "about " + name
 			return p.Summarized(event(id, "CA1", 6, f), f)
 		},
-		"Stated": func(p *store.Projection) error { return p.Stated(event(id, "", 7, staged), staged.Caller, staged) },
+		"Stated": func(p *store.Projection) error {
+			e := event(id, "", 7, staged)
+			e.ID = "stated" // of every tenant's
+			return p.Stated(e, staged.Caller, staged)
+		},
 		"Transferred": plain(func(p *store.Projection) {
 			f := events.CallTransferred{To: "claims", Number: "+1", Nth: 1}
 			p.Transferred(event(id, "CA1", 11, f), f)
@@ -681,7 +685,7 @@ func handles(t *testing.T) map[string]outcome {
 			return show([]any{c.Rows >= 10, c.Different}, err)
 		}, "[true 0]", "[false 0]", true},
 		"Memories": {func(ctx context.Context, r *store.Tenant) (string, error) {
-			m, err := r.Memories(ctx, store.MemoriesAsked{User: received.From, Type: "fact", Key: "dog", After: &store.Place{At: created.Add(time.Hour)}, Limit: 10})
+			m, err := r.Memories(ctx, store.MemoriesAsked{User: received.From, Type: "preference", Key: "dog", After: &store.Place{At: created.Add(time.Hour)}, Limit: 10})
 			return show(len(m), err)
 		}, "1", "0", false},
 		"Memory": {func(ctx context.Context, r *store.Tenant) (string, error) {
@@ -702,8 +706,8 @@ func handles(t *testing.T) map[string]outcome {
 		}, "1", "0", false},
 		"Profile": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			p, err := r.Profile(ctx, received.From)
-			return p.Name, err
-		}, "Ann", "not found", false},
+			return p.Name + string(p.Preferences), err
+		}, `Ann{"dog": "Ann's"}`, "not found", false},
 		"Profiles": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			p, total, err := r.Profiles(ctx, "", 10)
 			return show([]int{len(p), total}, err)
@@ -721,7 +725,7 @@ func handles(t *testing.T) map[string]outcome {
 		}, "CA1", "not found", false},
 		"Erased": {func(ctx context.Context, r *store.Tenant) (string, error) { return show(r.Erased(ctx, "CA9")) }, "true", "false", false},
 		"Stated": {func(ctx context.Context, r *store.Tenant) (string, error) {
-			raw, err := r.Stated(ctx, staged.Caller, staged)
+			raw, err := r.Stated(ctx, staged.Caller, "stated")
 			return show(len(raw) > 0, err)
 		}, "true", "not found", false},
 	}

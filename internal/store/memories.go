@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"neurosphere.ai/neurosphere/events"
 )
 
 // conditions are what a query asks beside the tenant; ? stands for a value.
@@ -305,13 +303,8 @@ func (t *Tenant) Erased(ctx context.Context, call string) (bool, error) {
 	return one(ctx, t, pgx.RowTo[bool], `SELECT EXISTS (SELECT FROM erased_calls WHERE customer_id = $1 AND call_id = $2)`, call)
 }
 
-// Stated is a fact about a caller as it was stated first, if one that is the
-// same but for what it says beside its identity was; ErrNotFound without it.
-func (t *Tenant) Stated(ctx context.Context, user string, f events.Fact) ([]byte, error) {
-	if err := t.ok(ctx); err != nil {
-		return nil, err
-	}
-	const noCall = ""
-	return one(ctx, t, pgx.RowTo[[]byte], `SELECT convert_to(fact, 'UTF8') FROM caller_facts WHERE customer_id = $1 AND user_id = $2 AND event_id = $3`,
-		user, events.New(t.id, noCall, time.Time{}, f).ID)
+// Stated is a fact about a caller as it was stated first, by its event;
+// ErrNotFound without it.
+func (t *Tenant) Stated(ctx context.Context, user, event string) ([]byte, error) {
+	return one(ctx, t, pgx.RowTo[[]byte], `SELECT convert_to(fact, 'UTF8') FROM caller_facts WHERE customer_id = $1 AND user_id = $2 AND event_id = $3`, user, event)
 }
