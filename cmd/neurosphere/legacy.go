@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/app"
 	"neurosphere.ai/neurosphere/internal/legacy"
+	"neurosphere.ai/neurosphere/internal/privacy"
 	"neurosphere.ai/neurosphere/internal/store"
 )
 
@@ -50,6 +52,14 @@ func importLegacy(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	}
 	b, err := r.bus(ctx)
 	if err != nil {
+		return err
+	}
+	v, err := app.OpenVault(r.cfg)
+	if err != nil {
+		return app.Wrong(err)
+	}
+	gone := privacy.Service{Vault: v, Ledger: privacy.NewLedger(r.cfg.Ledger())}
+	if o.Erased, err = gone.Erased(o.Tenant); err != nil {
 		return err
 	}
 	report, err := legacy.Import(ctx, b, o)

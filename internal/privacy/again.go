@@ -221,3 +221,28 @@ func CertificateOf(e store.Erasure) (c Certificate, err error) {
 	err = json.Unmarshal(e.Certificate, &c)
 	return c, err
 }
+
+// Erased tells callers of a tenant who were erased from others, for whoever is
+// about to bring back what another system knew about them.
+func (s *Service) Erased(t events.Tenant) (func(caller string) bool, error) {
+	all, err := s.Ledger.Entries()
+	if err != nil {
+		return nil, err
+	}
+	refs := map[string]bool{}
+	for _, e := range all {
+		if e.Tenant == t && e.Kind == KindCaller {
+			refs[e.Ref] = true
+		}
+	}
+	switch {
+	case len(refs) == 0:
+		return func(string) bool { return false }, nil
+	case s.Vault == nil:
+		return nil, errors.New("callers were erased, and without MASTER_KEY they cannot be told from others")
+	}
+	return func(caller string) bool {
+		ref, err := s.Vault.Ref(t, refPurpose, caller)
+		return err != nil || refs[ref]
+	}, nil
+}

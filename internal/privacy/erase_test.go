@@ -187,6 +187,15 @@ func TestABackupDoesNotBringBackWhatWasErased(t *testing.T) {
 	i.erase(privacy.Request{Tenant: 1, Call: ann.call(0), Wait: time.Minute})
 	all := []string{canary.number, ann.number}
 	calls := append(canary.ids(), ann.ids()...)
+	for tenant, want := range map[events.Tenant]bool{1: true, 2: false} {
+		erased, err := i.service.Erased(tenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if erased(canary.number) != want || erased(ann.number) {
+			t.Errorf("to customer %d the erased caller is gone: %v, one with an erased call: %v", tenant, erased(canary.number), erased(ann.number))
+		}
+	}
 	want := i.rows(1, all, calls...)
 	if len(want["calls"]) != 2 {
 		t.Fatalf("calls %v", want["calls"])
