@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ const (
 	foldSlice  = 500    // callers in one transaction
 	atOnce     = 2      // tenants whose rows are written at a time
 	floorEvery = time.Second
+	gcPercent  = 300
 	closeUp    = 50 // times the rebuilding catches up with the read models in use before it gives up
 )
 
@@ -94,6 +96,9 @@ func Run(ctx context.Context, b *bus.Bus, s *store.Store, o Options) (Report, er
 	case o.Swap && !o.AsOf.IsZero():
 		return Report{}, errors.New("replay: rows as of another time cannot take the place of those in use")
 	}
+	// What is read is garbage soon after, and bounded by the batches; collecting
+	// it as seldom as this halves what that costs.
+	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	r.name = "replay " + o.Build
 	if !o.AsOf.IsZero() {
 		r.name += " as of " + o.AsOf.UTC().Format(time.RFC3339Nano)
