@@ -370,7 +370,7 @@ func (e *erasing) removeRows(ctx context.Context) error {
 	}
 	e.tell("rows", 0, 0)
 	return e.rows.Project(ctx, e.Live, e.created, func(p *store.Projection) error {
-		n, err := p.EraseAbout(e.found.subject())
+		n, err := p.Erase(e.found.subject())
 		if err != nil {
 			return err
 		}

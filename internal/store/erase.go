@@ -115,10 +115,10 @@ func (t *Tenant) RowsAbout(ctx context.Context, s Subject) (map[string][]json.Ra
 	return out, err
 }
 
-// EraseAbout removes every row about a subject, in use or being rebuilt, and says
+// Erase removes every row about a subject, in use or being rebuilt, and says
 // how many by table. What is left of a caller is to be written and folded anew
 // in the same transaction.
-func (p *Projection) EraseAbout(s Subject) (map[string]int64, error) {
+func (p *Projection) Erase(s Subject) (map[string]int64, error) {
 	if err := p.flush(); err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func TestErasedIsWhatIsAboutTheSubject(t *testing.T) {
 	erase := func(s store.Subject) (left string) {
 		t.Helper()
 		err := rows.Project(t.Context(), "p", created, func(p *store.Projection) (err error) {
-			counts, err = p.EraseAbout(s)
+			counts, err = p.Erase(s)
 			return err
 		})
 		if err != nil {

@@ -381,9 +381,9 @@ func writes(id events.Tenant, name string) map[string]func(*store.Projection) er
 			}
 			return err
 		},
-		"EraseAbout": func(p *store.Projection) error {
+		"Erase": func(p *store.Projection) error {
 			p.SetApplied(1, "e")
-			n, err := p.EraseAbout(store.Subject{Caller: received.From, Calls: []string{"CA1"}, Texts: []string{"m1"}})
+			n, err := p.Erase(store.Subject{Caller: received.From, Calls: []string{"CA1"}, Texts: []string{"m1"}})
 			if err == nil && len(n) > 0 {
 				err = fmt.Errorf("erased %v of nothing", n)
 			}
@@ -448,7 +448,7 @@ func seeded(t *testing.T, name string) (events.Tenant, *store.Tenant) {
 	s, rows := customer(t)
 	write := func(p *store.Projection) error {
 		all := writes(s.Tenant, name)
-		for _, control := range []string{"CallerFacts", "CallersAfter", "Template", "Refold", "Refolded", "DropCaller", "EraseAbout"} { // they write nothing but their own control
+		for _, control := range []string{"CallerFacts", "CallersAfter", "Template", "Refold", "Refolded", "DropCaller", "Erase"} { // they write nothing but their own control
 			delete(all, control)
 		}
 		for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -514,7 +514,7 @@ func TestEventsOfOthersAreRefused(t *testing.T) {
 	b, rows := customer(t)
 	empty := dump(t, su, b.Tenant)
 	all := writes(a.Tenant, "Ann")
-	for _, name := range []string{"SaveCaller", "SetApplied", "DropCaller", "EraseAbout"} {
+	for _, name := range []string{"SaveCaller", "SetApplied", "DropCaller", "Erase"} {
 		delete(all, name) // they take no event
 	}
 	for name, write := range all {
