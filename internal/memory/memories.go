@@ -45,7 +45,7 @@ func shown(who asker, m store.MemoryOf) memory {
 
 // value is a memory's value: what came by API is JSON, what a call led to text.
 func value(origin, v string) any {
-	if origin != "call" && json.Valid([]byte(v)) {
+	if origin != "call" && v != "null" && json.Valid([]byte(v)) {
 		return json.RawMessage(v)
 	}
 	return v
@@ -157,7 +157,7 @@ func (s *service) memories(ctx context.Context, who asker, ask store.MemoriesAsk
 type Told struct {
 	Type    string `json:"type" minLength:"1" maxLength:"64" doc:"As in person, preference, project, rule, moment or fact" example:"preference"`
 	Key     string `json:"key" minLength:"1" maxLength:"200" example:"contact_time"`
-	Value   any    `json:"value" doc:"Any JSON"`
+	Value   any    `json:"value" doc:"Any JSON but null"`
 	Content string `json:"content,omitempty" nullable:"true" maxLength:"8000" doc:"The same in words, where the value alone is not readable"`
 	By      string `json:"by,omitempty" nullable:"true" maxLength:"100" doc:"Who of your people said so"`
 	TTLDays int    `json:"ttl_days,omitempty" nullable:"true" minimum:"1" maximum:"36500" doc:"When to stop using it; absent: never"`
@@ -278,6 +278,9 @@ const maxValue = 32 << 10
 
 // jsonText is a value as JSON in its shortest form.
 func jsonText(v any) (string, error) {
+	if v == nil {
+		return "", invalid("body.value", "want a value; null is none")
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
