@@ -2,6 +2,7 @@ package memory
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 
 	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/mask"
 )
 
 // client is made of the document at /openapi.json and of nothing else: it knows
@@ -189,7 +191,10 @@ func (c *client) check(req *http.Request, a answered) error {
 
 var spokenAt = time.Date(2026, 5, 6, 15, 0, 0, 0, time.UTC)
 
-const ann = "+12065550142"
+const (
+	ann = "+12065550142"
+	bob = "+12065550177"
+)
 
 // summarized is a call as the summarizer states it.
 func (c *tenant) summarized(call, user string, at time.Time, summary string, findings ...events.Finding) {
@@ -362,6 +367,29 @@ func testContract(t *testing.T, w *world) {
 		{"read-events", func(t *testing.T, me *tenant) {
 			if got := c.call(me, 200, "read-events", args{"limit": 1}); !strings.Contains(got.body, `"cursor"`) {
 				t.Error(got.body)
+			}
+		}},
+		{"get-memory", func(t *testing.T, me *tenant) {
+			sealed, err := w.vault.Seal(me.id, mask.Purpose, "PVX 752197308")
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := finding("memory.policy_number", "[POLICY]")
+			f.Sealed = base64.StdEncoding.EncodeToString(sealed)
+			me.summarized("CA7mine", bob, spokenAt, "Gave a number.", f)
+			got := c.call(me, 200, "list-user-memories", args{"user_id": bob})
+			id := got.text("memories", 0, "id")
+			if got.at("memories", 0, "sealed") != true || strings.Contains(got.body, "752197308") {
+				t.Error(got.body)
+			}
+			if got := c.call(me, 200, "get-memory", args{"id": id}); got.text("value") != "[POLICY]" || strings.Contains(got.body, "752197308") {
+				t.Error(got.body)
+			}
+			if got := c.call(me, 200, "get-memory", args{"id": id, "reveal": true}); got.text("value") != "PVX 752197308" {
+				t.Error(got.body)
+			}
+			if here, no := c.call(other, 404, "get-memory", args{"id": id, "reveal": true}), c.call(other, 404, "get-memory", args{"id": "none", "reveal": true}); here.body != no.body {
+				t.Errorf("%s and %s", here.body, no.body)
 			}
 		}},
 	}

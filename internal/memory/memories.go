@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -10,9 +11,12 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
+	"go.uber.org/zap"
 
 	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/mask"
 	"neurosphere.ai/neurosphere/internal/store"
+	"neurosphere.ai/neurosphere/internal/vault"
 )
 
 // memory is one thing remembered about a caller.
@@ -34,12 +38,13 @@ type memory struct {
 	LastSaidAt time.Time  `json:"last_said_at"`
 	Times      int        `json:"times" doc:"Calls it was said in"`
 	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+	Sealed     bool       `json:"sealed,omitempty" doc:"The value is a mark for a number that is kept sealed: get-memory opens it"`
 }
 
 func shown(who asker, m store.MemoryOf) memory {
 	return memory{
 		ID: m.ID, CustomerID: int32(who.tenant), UserID: m.User, Type: m.Type, Key: m.Key, Value: value(m.Origin, m.Value), Content: m.Content,
-		CreatedAt: m.Created.UTC(), Origin: m.Origin, CallID: m.Call, Turn: m.Turn, Evidence: m.Evidence, Subject: m.Subject, By: m.By, LastSaidAt: m.LastSaid.UTC(), Times: m.Times, ExpiresAt: utc(m.Expires),
+		CreatedAt: m.Created.UTC(), Origin: m.Origin, CallID: m.Call, Turn: m.Turn, Evidence: m.Evidence, Subject: m.Subject, By: m.By, LastSaidAt: m.LastSaid.UTC(), Times: m.Times, ExpiresAt: utc(m.Expires), Sealed: m.Sealed != "",
 	}
 }
 
@@ -74,6 +79,9 @@ func (s *service) memoryRoutes(a *api) {
 	route(a, huma.Operation{
 		Method: http.MethodPost, Path: "/v1/memories/user", OperationID: "store-user-memory", Summary: "As POST /v1/memories", DefaultStatus: http.StatusCreated,
 	}, s.storeUserMemory)
+	route(a, huma.Operation{
+		Method: http.MethodGet, Path: "/v1/memories/{id}", OperationID: "get-memory", Summary: "One memory; its sealed value, if it has one, where that is asked for",
+	}, s.getMemory)
 	route(a, huma.Operation{
 		Method: http.MethodDelete, Path: "/v1/memories/{id}", OperationID: "forget-memory", Summary: "Forget one memory, whoever said it",
 	}, s.forgetMemory)
@@ -288,6 +296,38 @@ func jsonText(v any) (string, error) {
 		return "", invalid("body.value", "want at most %d bytes of JSON", maxValue)
 	}
 	return plain(strings.TrimSpace(b.String())), nil
+}
+
+type getMemoryIn struct {
+	CustomerQuery
+	ID     string `path:"id" maxLength:"100"`
+	Reveal bool   `query:"reveal" doc:"Open a value that is kept sealed, such as a policy number"`
+}
+
+type memoryOut struct{ Body memory }
+
+// getMemory is one memory. What was left out of the caller's words is shown to
+// whoever asks for it by name, and that is noted.
+func (s *service) getMemory(ctx context.Context, who asker, in *getMemoryIn) (*memoryOut, error) {
+	m, err := who.rows.Memory(ctx, plain(in.ID))
+	if err != nil {
+		return nil, err
+	}
+	out := &memoryOut{shown(who, m)}
+	if !in.Reveal || m.Sealed == "" {
+		return out, nil
+	}
+	sealed, err := base64.StdEncoding.DecodeString(m.Sealed)
+	if err != nil {
+		return nil, vault.ErrSealed
+	}
+	text, err := s.vault.Open(who.tenant, mask.Purpose, sealed)
+	if err != nil {
+		return nil, err
+	}
+	s.log.Info("sealed value opened", zap.Stringer("tenant", who.tenant), zap.String("key_id", who.key), zap.String("memory", m.ID))
+	out.Body.Value, out.Body.Content = text, text
+	return out, nil
 }
 
 type forgetMemoryIn struct {

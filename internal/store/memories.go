@@ -44,9 +44,10 @@ type MemoryOf struct {
 	LastSaid time.Time
 	Times    int // calls it was said in
 	Expires  *time.Time
+	Sealed   string // what a Value that is a mark stands for, base64
 }
 
-const memoryColumns = `id, user_id, type, key, value, content, call_id, turn, evidence, subject, origin, stated_by, created_at, last_said_at, times, expires_at`
+const memoryColumns = `id, user_id, type, key, value, content, call_id, turn, evidence, subject, origin, stated_by, created_at, last_said_at, times, expires_at, sealed`
 
 // inUse is the condition that a memory has not expired.
 const inUse = ` AND (expires_at IS NULL OR expires_at > now())`
