@@ -157,8 +157,10 @@ func TestQuickHeadSaysTheSame(t *testing.T) {
 	t.Parallel()
 	c, r := realCodec(t), rand.New(rand.NewPCG(5, 6))
 	const name = "turn.heard"
-	odd := []string{"", " ", "x", "1", "01", "-1", "+2", "0", "99999999999", "2.0", "é", "%C3%A9", "%", "a%20b", "true", "2026-01-02T03:04:05+02:00", "0001-01-01T00:00:00Z",
-		"application/json; charset=utf-8", "http://[::1", events.Type("call.ended"), schemaBase, "/neurosphere/Other", "\x01"}
+	odd := []string{
+		"", " ", "x", "1", "01", "-1", "+2", "0", "99999999999", "2.0", "é", "%C3%A9", "%", "a%20b", "true", "2026-01-02T03:04:05+02:00", "0001-01-01T00:00:00Z",
+		"application/json; charset=utf-8", "http://[::1", events.Type("call.ended"), schemaBase, "/neurosphere/Other", "\x01",
+	}
 	names := []string{"ce-unknown", "ce-bad_name", "CE-ID", headerContentType, "Nats-Expected-Stream"}
 	quick := 0
 	for range 20000 {

@@ -123,7 +123,7 @@ func (r *run) run(ctx context.Context) error {
 	if err := r.read(ctx, from, r.at.To, r.filters(r.Tenant), false); err != nil {
 		return err
 	}
-	var g, gctx = errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for _, id := range tenants {
 		g.Go(func() error {

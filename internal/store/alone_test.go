@@ -230,6 +230,10 @@ func deeds(t *testing.T) map[string]deed {
 	all["Store.KeyUsed"] = func(ctx context.Context, id events.Tenant, _ *store.Tenant) error {
 		return shared.KeyUsed(ctx, store.Key{ID: sameKey, Tenant: id}, time.Now())
 	}
+	all["Store.DropCustomer"] = func(ctx context.Context, id events.Tenant, _ *store.Tenant) error {
+		_, err := shared.DropCustomer(ctx, id)
+		return err
+	}
 	for name, o := range handles(t) {
 		all[name] = func(ctx context.Context, _ events.Tenant, r *store.Tenant) error { _, err := o.do(ctx, r); return err }
 	}
@@ -263,7 +267,7 @@ var ofNoTenant = map[string]string{
 	"Close": "ends all", "For": "makes the handle", "CreateCustomer": "makes a tenant", "Admit": "makes a tenant", "FindKey": "tells whose a key is, of the key",
 	"ListCustomers": "is the platform's list", "Tenants": "is the platform's list", "Unpublished": "is the platform's list", "Newer": "is the platform's list",
 	"Template": "is no tenant's", "ListTemplates": "is no tenant's", "NewPlatformKey": "is the platform's", "PlatformKeys": "is the platform's", "RevokePlatformKey": "is the platform's",
-	"Floor": "is no tenant's", "SetFloor": "is no tenant's", "LockProjection": "is no tenant's",
+	"Floor": "is no tenant's", "SetFloor": "is no tenant's", "LockProjection": "is no tenant's", "ProjectionActive": "is no tenant's",
 }
 
 // Every method of the store is tried in a tenant's name, or is in no one's.
