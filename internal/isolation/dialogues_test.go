@@ -112,7 +112,7 @@ func TestDialoguesStayWithTheirTenants(t *testing.T) {
 				reads += h.caller(t, user)
 			}
 			reads += h.transcripts(t, holders)
-			reads += h.feed(t)
+			reads += h.feed(t) + h.exports(t)
 		})
 	}
 	t.Logf("%d calls of %d tenants and %d callers, %d answers read", len(all), len(holders), len(everybody), reads)

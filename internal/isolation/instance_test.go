@@ -190,7 +190,10 @@ func (in *instance) businesses(t testing.TB) (all []*business) {
 		if err := settings.Set(&set, "sms_to", b.people); err != nil {
 			t.Fatal(err)
 		}
-		if set, b.key, err = in.Store.CreateCustomer(t.Context(), set); err != nil {
+		if set, _, err = in.Store.CreateCustomer(t.Context(), set); err != nil {
+			t.Fatal(err)
+		}
+		if _, b.key, err = in.Store.NewAPIKey(t.Context(), set.Tenant, store.KeyOptions{Name: "probe"}); err != nil { // without a limit
 			t.Fatal(err)
 		}
 		b.id = set.Tenant

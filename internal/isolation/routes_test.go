@@ -520,5 +520,7 @@ func TestInstance(t *testing.T) {
 	t.Run("webhooks", p.unsigned)
 	t.Run("calls of the same id", p.crossed)
 	t.Run("live words", p.live)
+	t.Run("exports", p.exports)
 	t.Run("what is left behind", func(t *testing.T) { p.leftBehind(t, h) })
+	t.Run("what is erased by one", p.erased)
 }
