@@ -123,12 +123,19 @@ func told(t *testing.T) (log []events.Event, customers []events.Settings) {
 	if err := settings.Publish(t.Context(), s.Store, s.Bus); err != nil {
 		t.Fatal(err)
 	}
+	stated := uint64(0)
 	for _, c := range calls {
-		put(t, s.Bus, c.facts(tenants[c.Tenant]))
+		all := c.facts(tenants[c.Tenant])
+		put(t, s.Bus, all)
+		stated += uint64(len(all))
 	}
 	s.until("every call is summarized", func() bool {
-		log, n := s.log(), 0
-		for _, e := range log {
+		last, err := s.Bus.LastSeq(t.Context())
+		if err != nil || last < stated+uint64(len(calls)) {
+			return false
+		}
+		n := 0
+		for _, e := range s.log() {
 			if e.Fact.Name() == (events.CallSummarized{}).Name() {
 				n++
 			}
