@@ -235,25 +235,23 @@ func (p *probe) acquaint(b *business) {
 		found := func(field, value string) events.Finding {
 			return events.Finding{Turn: 1, Evidence: value, Subject: "caller", Field: field, Value: value, Confidence: "stated"}
 		}
-		for i, f := range []events.Fact{
-			events.CallEnded{From: user, To: b.number, StartedAt: at, EndedAt: at.Add(time.Minute), Seconds: 60, Reason: events.EndCaller, Turns: 1, Answered: true, Via: events.ViaAPI},
-			events.CallSummarized{
-				Caller: user, StartedAt: at, EndedAt: at.Add(time.Minute), Seconds: 60, Reason: events.EndCaller, Via: events.ViaAPI, Summary: b.words[1] + " was asked for.", Topics: []string{"auto"},
-				Sentiment: "positive", Resolution: "resolved", Rejected: []events.Reject{}, Messages: []events.Message{}, Template: "insurance_v1",
-				Findings: []events.Finding{found("personal.name", b.words[0]), found("personal.email", b.words[0]+"@example.com"), found("memory.dog", b.words[1])},
-				Style:    []events.Measure{{Metric: "formality", Micros: 61_500_000}},
-			},
-		} {
-			e := events.New(b.id, call, at.Add(time.Minute), f)
-			e.CallSeq = i + 1
-			if _, err := p.in.Bus.Publish(p.t.Context(), e); err != nil {
-				p.t.Fatal(err)
-			}
+		// Without the end of the call: that would have the summarizer sum it up.
+		f := events.CallSummarized{
+			Caller: user, StartedAt: at, EndedAt: at.Add(time.Minute), Seconds: 60, Reason: events.EndCaller, Via: events.ViaAPI, Summary: b.words[1] + " was asked for.", Topics: []string{"auto"},
+			Sentiment: "positive", Resolution: "resolved", Rejected: []events.Reject{}, Messages: []events.Message{}, Template: "insurance_v1",
+			Findings: []events.Finding{found("personal.name", b.words[0]), found("personal.email", b.words[0]+"@example.com"), found("memory.dog", b.words[1])},
+			Style:    []events.Measure{{Metric: "formality", Micros: 61_500_000}},
+		}
+		if _, err := p.in.Bus.Publish(p.t.Context(), events.New(b.id, call, at.Add(time.Minute), f)); err != nil {
+			p.t.Fatal(err)
 		}
 	}
-	until(p.t, "callers are known", func() bool {
-		return strings.Contains(b.ask(p.t, "GET", "/v2/profile/"+url.PathEscape(b.users[len(b.users)-1]), nil).body, b.words[0])
-	})
+	for _, user := range b.users {
+		until(p.t, "a caller is known", func() bool {
+			return strings.Contains(b.ask(p.t, "GET", "/v2/profile/"+url.PathEscape(user), nil).body, b.words[0]) &&
+				strings.Contains(b.ask(p.t, "GET", "/v1/memories/user/"+url.PathEscape(user), nil).body, b.words[1])
+		})
+	}
 }
 
 func (p *probe) made(a answer) answer {
