@@ -25,7 +25,7 @@ const everything = math.MaxUint64
 const (
 	batchSize  = 10_000 // events at a time, of all tenants
 	foldSlice  = 500    // callers in one transaction
-	atOnce     = 2      // tenants whose rows are written at a time
+	atOnce     = 4      // tenants whose rows are written at a time
 	floorEvery = time.Second
 	gcPercent  = 300
 	closeUp    = 50 // times the rebuilding catches up with the read models in use before it gives up
