@@ -327,6 +327,9 @@ func TestTenantsDoNotInterfere(t *testing.T) {
 	all := deeds(t)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		t.Run(name, func(t *testing.T) {
+			if os.Getenv(barrier) == "policies" && strings.HasPrefix(name, "Store.") {
+				t.Skip("the platform's tables have no policies")
+			}
 			if only := os.Getenv(statement); only != "" && !w.says(t, all[name], only) {
 				t.Skip("does not come to that statement")
 			}
