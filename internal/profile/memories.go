@@ -31,7 +31,6 @@ type Stored struct {
 // remember are the memories that nobody had forgotten, oldest first.
 func remember(in Input, calls []Call) []Memory {
 	byID := map[string]*Memory{}
-	sealed := map[[3]string]string{} // ids, by what was left out of the words
 	order := []*Memory{}
 	add := func(m Memory) *Memory {
 		byID[m.ID] = &m
@@ -58,12 +57,11 @@ func remember(in Input, calls []Call) []Memory {
 				continue
 			}
 			id := memoryID(in.Caller, key, f)
-			if f.Sealed != "" { // one mark stands for many numbers
-				which := [3]string{key, f.Subject, f.Sealed}
-				if sealed[which] == "" {
-					sealed[which] = events.Derive(id, call.ID, strconv.Itoa(f.Turn))
+			if isMark(f.Value) { // it stands for many numbers, and not everybody can tell which
+				id = events.Derive(id, call.ID, strconv.Itoa(f.Turn))
+				for inThis[id] {
+					id = events.Derive(id)
 				}
-				id = sealed[which]
 			}
 			m := byID[id]
 			if m == nil {
@@ -90,6 +88,9 @@ func remember(in Input, calls []Call) []Memory {
 	slices.SortFunc(out, func(a, b Memory) int { return cmp.Or(a.At.Compare(b.At), strings.Compare(a.ID, b.ID)) })
 	return out
 }
+
+// isMark reports whether a value is what stands for a number left out.
+func isMark(v string) bool { return strings.HasPrefix(v, "[") && strings.HasSuffix(v, "]") }
 
 // memoryID is the same for what a caller says again, in any call, so that it
 // is kept once, and stays forgotten once it is.
