@@ -27,11 +27,8 @@ func TestSealedIsOfOneTenantAndPurpose(t *testing.T) {
 	if got, err := v.Open(7, "turn", sealed); err != nil || got != "PVX 752197308" {
 		t.Errorf("opened %q, %v", got, err)
 	}
-	if again, err := v.Seal(7, "turn", "PVX 752197308"); err != nil || string(again) != string(sealed) {
-		t.Errorf("the same text is sealed in two ways, %v", err)
-	}
-	if other, err := v.Seal(7, "turn", "PVX 752197309"); err != nil || string(other[:12]) == string(sealed[:12]) {
-		t.Errorf("two texts share a nonce, %v", err)
+	if again, err := v.Seal(7, "turn", "PVX 752197308"); err != nil || string(again) == string(sealed) {
+		t.Errorf("that two are of the same text can be seen, %v", err)
 	}
 	changed := append([]byte{}, sealed...)
 	changed[len(changed)-1] ^= 1
