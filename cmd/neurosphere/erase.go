@@ -68,12 +68,15 @@ func erase(ctx context.Context, fs *flag.FlagSet, args []string) error {
 			given++
 		}
 	}
-	only := given == 0 && !*again && *keep && *tenant == 0 && fs.NFlag() > 0
+	only := given == 0 && !*again && *keep && fs.NFlag() == 1
+	fs.Visit(func(f *flag.Flag) { only = only && f.Name == "housekeeping" })
 	switch {
 	case fs.NArg() > 0:
 		return wrongf("neurosphere erase: unexpected %q", fs.Arg(0))
 	case !*again && !only && (given != 1 || *tenant <= 0):
 		return wrongf("neurosphere erase: want -tenant N and one of -caller, -call and -all; or -reapply; or -housekeeping")
+	case *by == "":
+		return wrongf("neurosphere erase: -by: say who asks for it")
 	case *again && (given > 0 || *tenant != 0):
 		return wrongf("neurosphere erase: -reapply goes by the ledger alone")
 	}

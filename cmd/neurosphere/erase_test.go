@@ -107,6 +107,12 @@ func TestACallerIsErasedWhileEverythingRuns(t *testing.T) { //nolint:paralleltes
 	if c, err := rows.CallerContext(t.Context(), bob, 5); err != nil || !strings.Contains(c.Name, "Robert") {
 		t.Errorf("the other is not known: %+v, %v", c, err)
 	}
+	if got := run([]string{"export", "-tenant", id, "-out", out}, os.Stderr); got != app.ExitOK {
+		t.Fatalf("export to the same place: exit %d", got)
+	}
+	if left, err := privacy.Scan(t.Context(), out, append(words, zoe)); err != nil || len(left.Found) > 0 {
+		t.Errorf("pages of an earlier export are left: %+v, %v", left.Found, err)
+	}
 	for _, args := range [][]string{{"replay"}, {"erase", "-reapply"}, {"erase", "-housekeeping"}, {"retention", "-dry-run"}, {"retention", "-json"}} {
 		if got := run(args, os.Stderr); got != app.ExitOK {
 			t.Errorf("%v: exit %d", args, got)
