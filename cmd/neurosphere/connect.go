@@ -38,10 +38,23 @@ func (r *reach) close() {
 	}
 }
 
-func (r *reach) store(ctx context.Context) (*store.Store, error) {
-	dsn := r.cfg.DatabaseURL
-	if dsn == "" {
-		dir := filepath.Join(r.cfg.DataDir, "postgres")
+func (r *reach) store(ctx context.Context) (s *store.Store, err error) {
+	if r.cfg.DatabaseURL != "" {
+		s, err = store.Open(ctx, r.cfg.DatabaseURL, nil)
+	} else {
+		s, err = r.privateStore(ctx)
+	}
+	if err == nil {
+		r.stops = append(r.stops, s.Close)
+	}
+	return s, err
+}
+
+// privateStore opens the database of DATA_DIR. The server of a process that was
+// killed can be found until it is down; then one of our own takes its place.
+func (r *reach) privateStore(ctx context.Context) (*store.Store, error) {
+	dir := filepath.Join(r.cfg.DataDir, "postgres")
+	for end := time.Now().Add(startWait); ; {
 		private, running, err := findPrivate(ctx, dir)
 		if err != nil {
 			return nil, err
@@ -52,14 +65,23 @@ func (r *reach) store(ctx context.Context) (*store.Store, error) {
 				return nil, err
 			}
 		}
-		dsn = private.DSN()
+		s, err := store.Open(ctx, private.DSN(), nil)
+		if err != nil {
+			return nil, err
+		}
+		if _, err = s.Tenants(ctx); err == nil {
+			return s, nil
+		}
+		s.Close()
+		if !errors.Is(err, store.ErrUnavailable) || time.Now().After(end) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
-	s, err := store.Open(ctx, dsn, nil)
-	if err != nil {
-		return nil, err
-	}
-	r.stops = append(r.stops, s.Close)
-	return s, nil
 }
 
 // startWait is how long a command waits for a server that another process is

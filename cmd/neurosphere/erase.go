@@ -16,6 +16,7 @@ import (
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/app"
+	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/privacy"
 	"neurosphere.ai/neurosphere/internal/profiler"
 	"neurosphere.ai/neurosphere/internal/settings"
@@ -36,10 +37,36 @@ func (r *reach) privacy(ctx context.Context) (*privacy.Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := sendLeft(ctx, b, filepath.Join(r.cfg.DataDir, "outbox")); err != nil {
+		return nil, err
+	}
 	return &privacy.Service{
 		Bus: b, Store: s, Vault: v, Live: profiler.Projection, Ledger: privacy.NewLedger(r.cfg.Ledger()), Dir: r.cfg.DataDir,
 		Housekeep: privacy.Housekeeping(func(ctx context.Context) string { return app.AdminDSN(ctx, r.cfg) }),
 	}, nil
+}
+
+// sendWithin is how long what a process left in its outbox may take.
+const sendWithin = time.Minute
+
+// sendLeft has the log take what a process that was killed left in its outbox,
+// where else it would not be found. One that runs does so by itself.
+func sendLeft(ctx context.Context, b *bus.Bus, dir string) error {
+	if _, err := os.Stat(dir); err != nil { // no process has written one
+		return nil
+	}
+	o, err := b.OpenOutbox(dir)
+	if errors.Is(err, bus.ErrOutboxInUse) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, sendWithin)
+	defer cancel()
+	if err := o.Close(ctx); err != nil {
+		return fmt.Errorf("send what is left in the outbox: %w", err)
+	}
+	return nil
 }
 
 // erase removes what is kept about somebody.
@@ -68,12 +95,15 @@ func erase(ctx context.Context, fs *flag.FlagSet, args []string) error {
 			given++
 		}
 	}
-	only := given == 0 && !*again && *keep && *tenant == 0 && fs.NFlag() > 0
+	only := given == 0 && !*again && *keep && fs.NFlag() == 1
+	fs.Visit(func(f *flag.Flag) { only = only && f.Name == "housekeeping" })
 	switch {
 	case fs.NArg() > 0:
 		return wrongf("neurosphere erase: unexpected %q", fs.Arg(0))
 	case !*again && !only && (given != 1 || *tenant <= 0):
 		return wrongf("neurosphere erase: want -tenant N and one of -caller, -call and -all; or -reapply; or -housekeeping")
+	case *by == "":
+		return wrongf("neurosphere erase: -by: say who asks for it")
 	case *again && (given > 0 || *tenant != 0):
 		return wrongf("neurosphere erase: -reapply goes by the ledger alone")
 	}

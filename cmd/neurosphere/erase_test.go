@@ -8,7 +8,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/app"
 	"neurosphere.ai/neurosphere/internal/privacy"
 	"neurosphere.ai/neurosphere/internal/simulated"
@@ -107,6 +109,12 @@ func TestACallerIsErasedWhileEverythingRuns(t *testing.T) { //nolint:paralleltes
 	if c, err := rows.CallerContext(t.Context(), bob, 5); err != nil || !strings.Contains(c.Name, "Robert") {
 		t.Errorf("the other is not known: %+v, %v", c, err)
 	}
+	if got := run([]string{"export", "-tenant", id, "-out", out}, os.Stderr); got != app.ExitOK {
+		t.Fatalf("export to the same place: exit %d", got)
+	}
+	if left, err := privacy.Scan(t.Context(), out, append(words, zoe)); err != nil || len(left.Found) > 0 {
+		t.Errorf("pages of an earlier export are left: %+v, %v", left.Found, err)
+	}
 	for _, args := range [][]string{{"replay"}, {"erase", "-reapply"}, {"erase", "-housekeeping"}, {"retention", "-dry-run"}, {"retention", "-json"}} {
 		if got := run(args, os.Stderr); got != app.ExitOK {
 			t.Errorf("%v: exit %d", args, got)
@@ -114,5 +122,64 @@ func TestACallerIsErasedWhileEverythingRuns(t *testing.T) { //nolint:paralleltes
 	}
 	if len(found("Okafor")) == 0 {
 		t.Error("the other's words are gone")
+	}
+}
+
+// What a process that was killed left in its outbox is erased with the rest,
+// whether the log had it or not.
+func TestErasingTakesWhatAKilledProcessLeft(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("DATA_DIR", dir)
+	const zoe = "+12065550666"
+	r, err := newReach()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	s, err := r.store(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fig, _, err := createTenant(t.Context(), s, "Fig", "insurance_v1", map[string]string{"numbers": "+12065550140"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := r.bus(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	box := filepath.Join(dir, "outbox")
+	o, err := b.OpenOutbox(box)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := make(chan struct{})
+	fact := events.MemoryStored{Memory: "M1", Caller: zoe, Type: "fact", Key: "home", Value: `"12 Zanzibar Street"`, Origin: "api"}
+	if err := o.Put(events.New(fig.Tenant, "", time.Now(), fact), func(uint64) { close(stored) }); err != nil {
+		t.Fatal(err)
+	}
+	left := t.TempDir()
+	if err := os.CopyFS(left, os.DirFS(box)); err != nil {
+		t.Fatal(err)
+	}
+	<-stored
+	if err := o.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(box); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(box, os.DirFS(left)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := privacy.Scan(t.Context(), box, []string{"Zanzibar"}); err != nil || len(got.Found) == 0 {
+		t.Fatalf("nothing was left: %+v, %v", got, err)
+	}
+	r.close()
+	if got := run([]string{"erase", "-tenant", fig.Tenant.String(), "-caller", zoe, "-yes"}, os.Stderr); got != app.ExitOK {
+		t.Fatalf("erase: exit %d", got)
+	}
+	if got, err := privacy.Scan(t.Context(), dir, []string{"Zanzibar", zoe}); err != nil || len(got.Found) > 0 {
+		t.Errorf("found afterwards: %+v, %v", got.Found, err)
 	}
 }

@@ -98,6 +98,9 @@ func exportAll(ctx context.Context, s *privacy.Service, id events.Tenant, out st
 	if err != nil {
 		return err
 	}
+	if err := dropFormer(out, index); err != nil {
+		return err
+	}
 	if err := writeJSON(out, "settings.json", set); err != nil {
 		return err
 	}
@@ -120,6 +123,32 @@ func exportAll(ctx context.Context, s *privacy.Service, id events.Tenant, out st
 		return err
 	}
 	fmt.Printf("%s: %d callers\n", filepath.Join(out, "index.html"), len(index))
+	return nil
+}
+
+// dropFormer removes what an earlier export to the same place wrote of callers
+// and this one did not: they may have been erased since.
+func dropFormer(out string, index []indexed) error {
+	now := map[string]bool{}
+	for _, c := range index {
+		now[c.File+".json"], now[c.File+".html"] = true, true
+	}
+	for _, pattern := range []string{"[0-9][0-9][0-9][0-9][0-9][0-9]", "without-number"} {
+		for _, ext := range []string{".json", ".html"} {
+			there, err := filepath.Glob(filepath.Join(out, "callers", pattern+ext))
+			if err != nil {
+				return err
+			}
+			for _, path := range there {
+				if now["callers/"+filepath.Base(path)] {
+					continue
+				}
+				if err := os.Remove(path); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 
+	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/app"
 )
 
@@ -85,10 +86,33 @@ func usage(w io.Writer) {
 // parse reads flags; what is wrong with them has been printed by then.
 func parse(fs *flag.FlagSet, args []string) error {
 	err := fs.Parse(args)
-	if err == nil || errors.Is(err, flag.ErrHelp) {
+	if err == nil {
+		return named(fs)
+	}
+	if errors.Is(err, flag.ErrHelp) {
 		return err
 	}
 	return app.Wrong(fmt.Errorf("neurosphere %s: see -h", fs.Name()))
+}
+
+// named refuses what names nobody: a number that is no customer's, and an empty
+// word, as a script leaves it whose variable is not set. Without the flag the
+// command is about everybody.
+func named(fs *flag.FlagSet) (err error) {
+	fs.Visit(func(f *flag.Flag) {
+		given := f.Value.String()
+		switch f.Name {
+		case "tenant", "customer":
+			if _, no := events.ParseTenant(given); no != nil {
+				err = wrongf("neurosphere %s: -%s: %s is no customer_id", fs.Name(), f.Name, given)
+			}
+		case "caller", "call", "run", "since", "until", "as-of":
+			if given == "" {
+				err = wrongf("neurosphere %s: -%s is empty", fs.Name(), f.Name)
+			}
+		}
+	})
+	return err
 }
 
 func wrongf(format string, args ...any) error { return app.Wrong(fmt.Errorf(format, args...)) }

@@ -22,8 +22,11 @@ import (
 	"neurosphere.ai/neurosphere/internal/summarizer"
 )
 
-// maxPrompt bounds a prompt file, in bytes.
-const maxPrompt = 64 << 10
+// maxPrompt bounds a prompt file, in bytes; maxPrice what a million tokens cost.
+const (
+	maxPrompt = 64 << 10
+	maxPrice  = 1e6
+)
 
 // words collects a flag that is given more than once, or with commas.
 type words []string
@@ -140,8 +143,8 @@ func (o rederiving) check(fs *flag.FlagSet, tenant int) error {
 		return wrongf("neurosphere rederive: one of -diff, -adopt and -discard")
 	case one == 1 && o.Run == "":
 		return wrongf("neurosphere rederive: which -run?")
-	case o.PriceIn < 0 || o.PriceOut < 0 || o.Parallel < 1 || o.Parallel > 64:
-		return wrongf("neurosphere rederive: prices are not negative, and -parallel is 1 to 64")
+	case !(o.PriceIn >= 0 && o.PriceIn <= maxPrice) || !(o.PriceOut >= 0 && o.PriceOut <= maxPrice) || o.Parallel < 1 || o.Parallel > 64:
+		return wrongf("neurosphere rederive: prices are 0 to 1000000, and -parallel is 1 to 64")
 	}
 	return nil
 }

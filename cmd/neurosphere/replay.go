@@ -25,6 +25,9 @@ import (
 // errDiffers is how replay ends when rows are not what the log says.
 var errDiffers = errors.New("rows differ from what the log says; -swap puts it right")
 
+// errDiffered is how replay -as-of ends when something has changed since.
+var errDiffered = errors.New("rows differ from what the log said then")
+
 // replayLog rebuilds the read models from the log.
 func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	tenant := fs.Int("tenant", 0, "customer_id; default: every tenant")
@@ -40,9 +43,13 @@ func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	o := replay.Options{Live: profiler.Projection, Tenant: events.Tenant(*tenant), Swap: *swap, Progress: showProgress(os.Stderr)}
 	var err error
 	switch {
+	case fs.NArg() > 0:
+		return wrongf("neurosphere replay: unexpected %q", fs.Arg(0))
 	case *compare && *swap:
 		return wrongf("neurosphere replay: -compare or -swap")
-	case *tenant < 0 || *caller != "" && *tenant == 0:
+	case *hash && (*compare || *swap || *caller != "" || *asOf != ""):
+		return wrongf("neurosphere replay: -hash goes with -tenant alone")
+	case *caller != "" && *tenant == 0:
 		return wrongf("neurosphere replay: -caller needs the -tenant it is a caller of")
 	case *swap && *asOf != "":
 		return wrongf("neurosphere replay: rows -as-of another time cannot take the place of those in use")
@@ -93,7 +100,11 @@ func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	} else {
 		printReport(os.Stdout, report)
 	}
-	if err == nil && report.Different > 0 && !report.Swapped {
+	switch {
+	case err != nil || report.Different == 0 || report.Swapped:
+	case !o.AsOf.IsZero():
+		return errDiffered
+	default:
 		return errDiffers
 	}
 	return err
@@ -122,6 +133,9 @@ func buildOf() (string, error) {
 func showProgress(w *os.File) func(replay.Progress) {
 	return func(p replay.Progress) {
 		line := p.Stage
+		if line == "waiting" {
+			line = "waiting for another replay to end"
+		}
 		if p.Tenant != 0 {
 			line += " customer " + p.Tenant.String()
 		}

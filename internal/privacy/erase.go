@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -37,6 +38,15 @@ type erasing struct {
 	found   *gathered
 	erased  map[string]int64 // rows
 	facts   map[string]int64
+	planned counted // when it was begun
+}
+
+// counted is how much there was, as it stands in the place of the certificate of
+// a request under way: one that is stopped and goes on knows no better what went
+// before.
+type counted struct {
+	Rows  map[string]int64 `json:"rows"`
+	Facts map[string]int64 `json:"facts"`
 }
 
 // Plan says what Erase would remove, and changes nothing.
@@ -139,6 +149,9 @@ func (e *erasing) open(ctx context.Context) error {
 	for _, old := range all {
 		if old.State != "done" && old.Kind == e.kind() && old.Ref == ref && (e.Call == "" || slices.Contains(old.Calls, e.Call)) {
 			e.record = old
+			if err := json.Unmarshal(old.Certificate, &e.planned); err != nil {
+				return fmt.Errorf("read what was there: %w", err)
+			}
 			return nil
 		}
 	}
@@ -148,7 +161,7 @@ func (e *erasing) open(ctx context.Context) error {
 		}
 	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	e.record = store.Erasure{Kind: e.kind(), Ref: ref, Calls: calls, By: e.By, State: "begun", Requested: now}
+	e.record = store.Erasure{Kind: e.kind(), Ref: ref, Calls: calls, By: e.By, State: "begun", Requested: now, Certificate: e.record.Certificate}
 	if e.record.ID = events.Derive("erasure", e.Tenant.String(), e.kind(), ref, e.Call, now.String()); e.entry != nil {
 		e.record.ID = e.entry.ID
 	}
@@ -184,6 +197,9 @@ func (e *erasing) known(ctx context.Context) error {
 	p, err := e.Plan(ctx, e.Request)
 	if err == nil && p.Empty() {
 		err = ErrNothing
+	}
+	if err == nil {
+		e.record.Certificate, err = json.Marshal(counted{p.Rows, p.Facts})
 	}
 	return err
 }
@@ -484,6 +500,8 @@ func (e *erasing) finish(ctx context.Context) (c Certificate, err error) {
 		return c, err
 	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
+	atLeast(e.erased, e.planned.Rows)
+	atLeast(e.facts, e.planned.Facts)
 	// The number is not needed any more; its row is written anew with the others.
 	e.record.Sealed, e.record.Scanned = "", last
 	if e.record.State = "erased"; e.Files {
@@ -503,6 +521,9 @@ func (e *erasing) finish(ctx context.Context) (c Certificate, err error) {
 	}
 	if n := e.facts["sms.sent"]; n > 0 {
 		c.NotDone = append(c.NotDone, fmt.Sprintf("Twilio keeps the bodies of %d texts until they are deleted there", n))
+	}
+	if left, err := filepath.Glob(filepath.Join(e.Dir, "outbox", "*.damaged")); err == nil && len(left) > 0 {
+		c.NotDone = append(c.NotDone, fmt.Sprintf("%d files in DATA_DIR/outbox end in .damaged: nobody can read whose words they hold; delete them", len(left)))
 	}
 	if len(e.Verify) > 0 {
 		e.tell("looking for the words in every file", 0, 0)
@@ -564,6 +585,13 @@ const ByHand = "as the administrator of PostgreSQL: VACUUM (FULL, ANALYZE) the t
 func add(to, n map[string]int64) {
 	for k, v := range n {
 		to[k] += v
+	}
+}
+
+// atLeast raises what of n is less than there was.
+func atLeast(n, was map[string]int64) {
+	for k, v := range was {
+		n[k] = max(n[k], v)
 	}
 }
 

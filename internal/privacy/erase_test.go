@@ -262,9 +262,17 @@ func TestErasingGoesOnWhereItWasStopped(t *testing.T) {
 			t.Fatalf("not stopped at step %d", steps)
 		}
 		if n%2 == 0 {
-			_, err = i.service.Erase(t.Context(), privacy.Request{Tenant: 1, Caller: w.number, By: "test", Wait: time.Minute})
+			var c privacy.Certificate
+			c, err = i.service.Erase(t.Context(), privacy.Request{Tenant: 1, Caller: w.number, By: "test", Wait: time.Minute})
 			if errors.Is(err, privacy.ErrNothing) { // stopped before it had begun
 				t.Errorf("step %d: %v", steps, err)
+			}
+			var sum int64
+			for _, n := range c.Facts {
+				sum += n
+			}
+			if sum != int64(len(w.facts())) || c.Rows["calls"] == 0 || c.Rows["caller_profiles"] == 0 {
+				t.Errorf("stopped at step %d: the certificate tells of %v and %v", steps, c.Facts, c.Rows)
 			}
 		} else {
 			_, err = i.service.Again(t.Context(), privacy.Request{Wait: time.Minute})

@@ -3,6 +3,7 @@ package privacy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"neurosphere.ai/neurosphere/events"
@@ -75,7 +76,7 @@ func (s *Service) Sweep(ctx context.Context, o SweepOptions) (out []Swept, err e
 		removed = removed || swept.removed()
 	}
 	if o.Tenant != 0 && len(out) == 0 {
-		return nil, store.ErrNotFound
+		return nil, fmt.Errorf("customer %s: %w", o.Tenant, store.ErrNotFound)
 	}
 	if removed && o.Files && !o.Dry {
 		_, _, err = s.Clean(ctx, true, func(step string) { o.tell(step, 0, 0) })

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/replay"
@@ -205,4 +207,92 @@ func TestReplayWhileThingsHappen(t *testing.T) {
 	if got, found := replayed(t, b, db, replay.Options{}); got.Different != 0 {
 		t.Errorf("in the end: %+v, %v", got, found)
 	}
+}
+
+// A tenant whose rows had been put in place when a replay was stopped, or that
+// was replayed by itself since, is read from the beginning by the next: what
+// was stated meanwhile is not all there is.
+func TestReplayIsWholeForATenantThatWasDone(t *testing.T) {
+	t.Parallel()
+	for name, between := range map[string]replay.Options{"swapped": {}, "replayed by itself": {Tenant: 1}} {
+		b, db := testenv.Bus(t), business(t)
+		leads(t, b, db)
+		all := woven(1, 2)
+		reached(t, db, publish(t, b, all[:len(all)-20]))
+		ctx, cancel := context.WithCancel(t.Context())
+		last := events.Tenant(1) // whose rows come last
+		if between.Tenant == 0 {
+			last = 2
+		}
+		_, err := replay.Run(ctx, b, db.Store, replay.Options{Live: Projection, Swap: true, Progress: func(p replay.Progress) {
+			if p.Stage == "swapping" && p.Tenant == last {
+				cancel()
+			}
+		}})
+		cancel()
+		if err == nil {
+			t.Fatal("never stopped")
+		}
+		if between.Tenant != 0 {
+			replayed(t, b, db, between)
+		}
+		reached(t, db, publish(t, b, all[len(all)-20:]))
+		want := []map[string][]string{db.Rows(t, 1), db.Rows(t, 2)}
+		if got, found := replayed(t, b, db, replay.Options{Swap: true}); got.Different != 0 || !got.Resumed {
+			t.Errorf("%s: %+v, %v", name, got, found)
+		}
+		same(t, name+": customer 1", want[0], db.Rows(t, 1))
+		same(t, name+": customer 2", want[1], db.Rows(t, 2))
+	}
+}
+
+// Rows that a comparison left out, because those in use had not come so far, are
+// not left out by the replay that goes on with it.
+func TestReplayGoesOnWithWhatAComparisonLeftOut(t *testing.T) {
+	t.Parallel()
+	b, db := testenv.Bus(t), business(t)
+	all := woven(1, 2)
+	third := len(all) / 3
+	stop := leads(t, b, db)
+	reached(t, db, publish(t, b, all[:third]))
+	stop()
+	publish(t, b, all[third:2*third])
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := replay.Run(ctx, b, db.Store, replay.Options{Live: Projection, Progress: func(p replay.Progress) {
+		if p.Stage == "folding" {
+			cancel()
+		}
+	}})
+	cancel()
+	if err == nil {
+		t.Fatal("never stopped")
+	}
+	leads(t, b, db)
+	reached(t, db, publish(t, b, all[2*third:]))
+	if got, found := replayed(t, b, db, replay.Options{Swap: true}); got.Different != 0 || !got.Resumed {
+		t.Errorf("%+v, %v", got, found)
+	}
+}
+
+// Several replays at one moment do not spoil each other's rows.
+func TestReplaysTakeTurns(t *testing.T) {
+	t.Parallel()
+	b, db := testenv.Bus(t), business(t)
+	leads(t, b, db)
+	reached(t, db, publish(t, b, woven(1, 2)))
+	want := db.Rows(t, 1)
+	var g errgroup.Group
+	for i := range 6 {
+		g.Go(func() error {
+			r, err := replay.Run(t.Context(), b, db.Store, replay.Options{Live: Projection, Swap: i%2 == 0, Tenant: events.Tenant(i % 3)})
+			if err == nil && r.Different > 0 {
+				err = fmt.Errorf("replay %d: %+v", i, r)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	same(t, "afterwards", want, db.Rows(t, 1))
 }

@@ -22,12 +22,16 @@ import (
 
 const everything = math.MaxUint64
 
+// turns names the lock of whoever replays, and how far the log has been read.
+const turns = "replay"
+
 const (
 	batchSize  = 10_000 // events at a time, of all tenants
 	foldSlice  = 500    // callers in one transaction
 	atOnce     = 4      // tenants whose rows are written at a time
 	floorEvery = time.Second
 	gcPercent  = 300
+	turnEvery  = 200 * time.Millisecond
 	closeUp    = 50 // times the rebuilding catches up with the read models in use before it gives up
 )
 
@@ -48,7 +52,7 @@ type Options struct {
 
 // Progress is how far a replay has come.
 type Progress struct {
-	Stage  string // reading, folding, comparing, swapping
+	Stage  string // waiting, reading, folding, comparing, swapping
 	Tenant events.Tenant
 	Read   uint64 // of the stream
 	To     uint64
@@ -76,20 +80,21 @@ type run struct {
 	created time.Time
 	limit   map[events.Tenant]uint64 // sequence up to which the rows to compare with have come
 	floorAt time.Time
-	mu      sync.Mutex // of at and told: tenants are folded beside each other
+	mu      sync.Mutex // of at, told and whole: tenants are written and folded beside each other
+	whole   uint64     // nothing up to here was left out for a limit
 	at      Progress
 	told    time.Time
 	report  Report
 }
 
 // Run replays. Stopped at any moment, it goes on where it was when it is run
-// again with the same Options.
+// again with the same Options. Replays of one database take turns.
 func Run(ctx context.Context, b *bus.Bus, s *store.Store, o Options) (Report, error) {
 	models, err := readmodel.New()
 	if err != nil {
 		return Report{}, err
 	}
-	r := &run{Options: o, bus: b, store: s, models: models, limit: map[events.Tenant]uint64{}, at: Progress{Began: time.Now()}}
+	r := &run{Options: o, bus: b, store: s, models: models, limit: map[events.Tenant]uint64{}, at: Progress{Began: time.Now()}, whole: everything}
 	switch {
 	case o.Caller != "" && o.Tenant == 0:
 		return Report{}, errors.New("replay: a caller is of a tenant: say which")
@@ -106,9 +111,47 @@ func Run(ctx context.Context, b *bus.Bus, s *store.Store, o Options) (Report, er
 	if r.created, err = b.StreamCreated(ctx); err != nil {
 		return Report{}, err
 	}
-	err = r.run(ctx)
+	ctx, release, err := r.turn(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	defer release()
+	if err = r.run(ctx); err != nil && errors.Is(context.Cause(ctx), store.ErrUnavailable) {
+		err = store.ErrUnavailable
+	}
 	r.report.Took = time.Since(r.at.Began)
 	return r.report, err
+}
+
+// turn waits until no other replay has the rows beside those in use. The
+// context returned ends when they are ours no more.
+func (r *run) turn(ctx context.Context) (_ context.Context, release func(), err error) {
+	for first := true; ; first = false {
+		lost, unlock, ok, err := r.store.LockProjection(ctx, turns)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case ok:
+			ours, stop := context.WithCancelCause(ctx)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				select {
+				case <-lost:
+					stop(store.ErrUnavailable)
+				case <-ours.Done():
+				}
+			}()
+			return ours, func() { stop(nil); <-done; unlock() }, nil
+		case first:
+			r.stage("waiting", 0)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-time.After(turnEvery):
+		}
+	}
 }
 
 func (r *run) run(ctx context.Context) error {
@@ -141,6 +184,11 @@ func (r *run) run(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	if r.Tenant == 0 { // from here on some have their rows beside, and some not any more
+		if err := r.store.SetFloor(ctx, turns, 0, r.name); err != nil {
+			return err
+		}
+	}
 	for _, id := range tenants {
 		if err := r.finish(ctx, id); err != nil {
 			return fmt.Errorf("tenant %s: %w", id, err)
@@ -163,7 +211,16 @@ func (r *run) tenants(ctx context.Context) ([]events.Tenant, error) {
 }
 
 // begin clears what another replay left, and finds where this one was stopped.
+// How far the log has been read says something only while every tenant's rows
+// are of the same replay: it is forgotten before any are cleared.
 func (r *run) begin(ctx context.Context, tenants []events.Tenant) (from uint64, err error) {
+	floor, of, err := r.store.Floor(ctx, turns)
+	if err == nil && (r.Tenant != 0 || of != r.name) {
+		floor, err = 0, r.store.SetFloor(ctx, turns, 0, r.name)
+	}
+	if err != nil {
+		return 0, err
+	}
 	for _, id := range tenants {
 		t, err := r.store.For(id)
 		if err != nil {
@@ -184,10 +241,9 @@ func (r *run) begin(ctx context.Context, tenants []events.Tenant) (from uint64, 
 			return at.Rebuilt + 1, nil
 		}
 	}
-	if !r.report.Resumed {
-		return 1, nil
+	if !r.report.Resumed && floor > 0 {
+		floor, err = 0, r.store.SetFloor(ctx, turns, 0, r.name)
 	}
-	floor, _, err := r.store.Floor(ctx, r.name)
 	return floor + 1, err
 }
 
@@ -229,7 +285,7 @@ func (r *run) read(ctx context.Context, from, to uint64, filters []string, fold 
 			return nil
 		}
 		r.floorAt = time.Now()
-		return r.store.SetFloor(ctx, r.name, read, "")
+		return r.store.SetFloor(ctx, turns, min(read, r.whole), r.name)
 	})
 }
 
@@ -254,6 +310,7 @@ func (r *run) write(ctx context.Context, id events.Tenant, all []events.Event, f
 
 func (r *run) project(ctx context.Context, t *store.Tenant, id events.Tenant, all []events.Event, fold bool) error {
 	for len(all) > 0 && all[len(all)-1].Seq > r.limit[id] {
+		r.leftOut(all[len(all)-1].Seq)
 		all = all[:len(all)-1]
 	}
 	if len(all) == 0 {
@@ -274,6 +331,12 @@ func (r *run) project(ctx context.Context, t *store.Tenant, id events.Tenant, al
 		}
 		return r.models.Fold(p, touched)
 	})
+}
+
+func (r *run) leftOut(seq uint64) {
+	r.mu.Lock()
+	r.whole = min(r.whole, seq-1)
+	r.mu.Unlock()
 }
 
 // fold makes the rows of all callers.
