@@ -137,10 +137,10 @@ func Signalled() context.Context {
 	return ctx
 }
 
-// spareProcessors keeps live calls from waiting with those that wait for the
-// disk: the scheduler takes up to 10 ms to notice that a goroutine is waiting
-// there and to give its processor to another.
-func spareProcessors() {
+// WaitsForDisk is for whoever syncs files in a process that has more to do: it
+// keeps others from waiting with it. The scheduler takes up to 10 ms to notice
+// that a goroutine waits for the disk, and to give its processor to another.
+func WaitsForDisk() {
 	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) <= runtime.NumCPU() {
 		runtime.GOMAXPROCS(4 * runtime.GOMAXPROCS(0))
 	}
@@ -167,7 +167,6 @@ func steadyCollector() (stop func()) {
 // or with the first error.
 func Run(ctx context.Context, o Options) error {
 	began := time.Now()
-	spareProcessors()
 	defer steadyCollector()()
 	cfg, err := LoadConfig(o.Getenv)
 	if err != nil {
@@ -280,6 +279,7 @@ func openBus(ctx context.Context, o Options, p *Platform) (func(), error) {
 	if opts.URL == "" {
 		var up func() bool
 		var err error
+		WaitsForDisk()
 		if opts, up, stop, err = o.StartBus(filepath.Join(p.Config.DataDir, "nats"), p.Log); err != nil {
 			return nil, fmt.Errorf("start embedded bus: %w", err)
 		}

@@ -18,6 +18,7 @@ import (
 // Run serves Twilio until ctx ends, then lets live calls finish for as long as
 // DRAIN_SECONDS allows; those that go on longer are left to another ingress.
 func Run(ctx context.Context, p *app.Platform) error {
+	app.WaitsForDisk()
 	outbox, err := p.Bus.OpenOutbox(filepath.Join(p.Config.DataDir, "outbox"))
 	if err != nil {
 		return fmt.Errorf("open outbox: %w", err)

@@ -400,9 +400,12 @@ func personalityOf(row store.ProfileOf, feelings []string) (*personality, error)
 	}
 	for trait, a := range averages {
 		p.Measured = max(p.Measured, a.N)
-		group := map[string]map[string]float64{"style": p.CommunicationStyle, "emotion": p.EmotionalState}[kinds[trait]]
-		if group == nil {
-			group = p.Others
+		group := p.Others
+		switch kinds[trait] {
+		case "style":
+			group = p.CommunicationStyle
+		case "emotion":
+			group = p.EmotionalState
 		}
 		group[trait] = float64(a.Sum/a.N/10_000) / 100
 	}

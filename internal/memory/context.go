@@ -61,7 +61,7 @@ func (s *service) enriched(ctx context.Context, who asker, in *enrichedIn) (*enr
 	if err != nil {
 		return nil, err
 	}
-	row, err := who.rows.Enriched(ctx, user, in.Body.NumSummaries)
+	row, err := s.lookUp(ctx, who, user, in.Body.NumSummaries)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +90,18 @@ func (s *service) enriched(ctx context.Context, who asker, in *enrichedIn) (*enr
 	out.Memories = append(out.Memories, row.Memories...)
 	out.Context = text(&out, fields)
 	return &enrichedOut{out}, nil
+}
+
+// lookUp waits its turn: more queries at once than there are processors to work
+// them off make each of them slower and none of them sooner done.
+func (s *service) lookUp(ctx context.Context, who asker, user string, summaries int) (store.Enriched, error) {
+	select {
+	case s.turns <- struct{}{}:
+	case <-ctx.Done():
+		return store.Enriched{}, ctx.Err()
+	}
+	defer func() { <-s.turns }()
+	return who.rows.Enriched(ctx, user, summaries)
 }
 
 // How much of what is known goes into the text.
@@ -152,6 +164,10 @@ func (b *block) head(title string) { b.WriteString("=== " + title + " ===\n") }
 func (b *block) line(parts ...string) {
 	begin := b.Len()
 	for _, part := range parts {
+		if tidy(part) && b.Len()-begin+len(part) <= maxLine {
+			b.WriteString(part)
+			continue
+		}
 		space := false
 		for _, r := range part {
 			if unicode.IsSpace(r) || unicode.IsControl(r) {
@@ -175,6 +191,20 @@ func (b *block) line(parts ...string) {
 		}
 	}
 	b.WriteByte('\n')
+}
+
+// tidy reports whether a text needs no care: printable ASCII, words apart by
+// one space, which neither begins nor ends it.
+func tidy(s string) bool {
+	before := byte(' ')
+	for i := range len(s) {
+		c := s[i]
+		if c < ' ' || c > '~' || c == '=' || c == ' ' && before == ' ' {
+			return false
+		}
+		before = c
+	}
+	return before != ' '
 }
 
 func (b *block) summaries(all []summary) {

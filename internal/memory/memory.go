@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -77,6 +78,7 @@ type service struct {
 	created created
 	calls   keyed // being taken in
 	feeds   counted
+	turns   chan struct{} // to look callers up
 	beat    time.Duration // of feeds that are followed
 }
 
@@ -87,6 +89,7 @@ func newService(p *app.Platform) (*service, error) {
 	}
 	s := &service{
 		log: p.Log.Named("memory"), store: p.Store, bus: p.Bus, vault: p.Vault, models: models, now: time.Now, running: context.Background(), beat: feedBeat,
+		turns: make(chan struct{}, 2*runtime.NumCPU()),
 	}
 	s.guard = newGuard(s.store, s.log, func() time.Time { return s.now() })
 	return s, nil
