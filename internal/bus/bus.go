@@ -27,6 +27,7 @@ type Options struct {
 	InProcess   nats.InProcessConnProvider // a server of this process, reached without a socket; URL then only signs in
 	Replicas    int                        // of what Open creates; default 1
 	OutboxBytes int64                      // bound on the disk one outbox may use; default 64 MB
+	ResendAfter time.Duration              // without an acknowledgement a fact is sent again; default 10 s
 	Log         *zap.Logger                // default: none
 }
 
@@ -66,6 +67,9 @@ func open(ctx context.Context, o Options, schemaFS fs.FS) (*Bus, error) {
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
+	}
+	if o.ResendAfter <= 0 {
+		o.ResendAfter = 10 * time.Second
 	}
 	if o.OutboxBytes <= 0 {
 		o.OutboxBytes = 64 << 20

@@ -51,8 +51,7 @@ type Outbox struct {
 }
 
 const (
-	window        = 1024             // facts in flight at a time
-	resendAfter   = 10 * time.Second // without an acknowledgement
+	window        = 1024 // facts in flight at a time
 	retryFirst    = 100 * time.Millisecond
 	retryLimit    = 5 * time.Second
 	registrySlots = 32

@@ -137,7 +137,7 @@ func (o *Outbox) resendDue(now time.Time) time.Duration {
 		due := r.due
 		switch {
 		case r.state == inFlight && r.kind == kindFact:
-			due = r.sent.Add(resendAfter)
+			due = r.sent.Add(o.bus.opts.ResendAfter)
 		case r.state != waiting:
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,6 +25,27 @@ const versionTable = "public.neurosphere_migrations"
 // roles and passes row security. appPassword, when given, becomes the password
 // of the application's role. Any number of processes may migrate at once.
 func Migrate(ctx context.Context, adminDSN, appPassword string) error {
+	for try := 1; ; try++ {
+		err := migrate(ctx, adminDSN, appPassword)
+		if try == 10 || !raced(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Duration(try) * 20 * time.Millisecond):
+		}
+	}
+}
+
+// raced reports whether somebody else changed a role or a right at the same
+// moment: of two at once the server refuses the second instead of letting it wait.
+func raced(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "XX000" && strings.Contains(pg.Message, "concurrently updated")
+}
+
+func migrate(ctx context.Context, adminDSN, appPassword string) error {
 	cfg, err := pgx.ParseConfig(adminDSN)
 	if err != nil {
 		return errors.New("the administrator's database URL cannot be read")
@@ -45,7 +67,10 @@ func Migrate(ctx context.Context, adminDSN, appPassword string) error {
 		return fmt.Errorf("save templates: %w", err)
 	}
 	if appPassword != "" {
-		if _, err := db.ExecContext(ctx, `ALTER ROLE app_rw PASSWORD `+quote(appPassword)); err != nil {
+		_, err := db.ExecContext(ctx, `ALTER ROLE app_rw PASSWORD `+quote(appPassword))
+		if raced(err) {
+			return err
+		} else if err != nil { // its text may hold the statement
 			return errors.New("set the password of app_rw")
 		}
 	}
