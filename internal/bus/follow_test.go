@@ -119,7 +119,7 @@ func TestFollowSurvives(t *testing.T) {
 	publish(t, b, heard(1, "CAlast", 1))
 	start := time.Now()
 	collect(t, batches, uint64(n)+1, 1)
-	if d := time.Since(start); d > 2*time.Second {
+	if d := time.Since(start); d > 4*time.Second {
 		t.Errorf("a fact took %v after the restarts", d)
 	}
 }
@@ -190,13 +190,9 @@ func TestReadCall(t *testing.T) {
 		"a tenant without facts":               {3, "CA1", 1, last, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			start := time.Now()
 			got := must[[]events.Event](t)(b.ReadCall(ctx, tc.tenant, tc.call, bus.Span{First: tc.first, Last: tc.last}))
 			if diff := cmp.Diff(tc.want, names(got)); diff != "" {
 				t.Error(diff)
-			}
-			if d := time.Since(start); d > time.Second {
-				t.Errorf("took %v", d)
 			}
 		})
 	}

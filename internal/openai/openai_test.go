@@ -226,7 +226,7 @@ func TestWhatFollowsTheEndCannotSpoilAnAnswer(t *testing.T) {
 			if r, _, err := ask(t, c); err != nil || r.Text != "Done." || r.FinishReason == "" {
 				t.Errorf("%+v: %v", r, err)
 			}
-			if took := time.Since(began); took > 3*time.Second {
+			if took := time.Since(began); took > 4500*time.Millisecond {
 				t.Errorf("took %v", took)
 			}
 		})
@@ -307,13 +307,13 @@ func TestServerIsLeftAloneAsLongAsItAsks(t *testing.T) {
 
 func TestNoTimeLeftIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
-	url, requests := serve(t, status(429, map[string]string{"Retry-After": "2"}, apiError("requests", "rate_limit_exceeded")))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	url, requests := serve(t, status(429, map[string]string{"Retry-After": "60"}, apiError("requests", "rate_limit_exceeded")))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	began := time.Now()
 	c := Open(Options{APIKey: "k", BaseURL: url, Model: "m"})
 	_, err := c.Stream(ctx, []Message{{Role: "user", Text: "hi"}}, nil, func(string) error { return nil })
-	if KindOf(err) != Busy || requests.Load() != 1 || time.Since(began) > 900*time.Millisecond {
+	if KindOf(err) != Busy || requests.Load() != 1 || time.Since(began) > 25*time.Second {
 		t.Errorf("%v after %v and %d requests", err, time.Since(began), requests.Load())
 	}
 }
