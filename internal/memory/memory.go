@@ -20,6 +20,7 @@ import (
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/app"
 	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/privacy"
 	"neurosphere.ai/neurosphere/internal/readmodel"
 	"neurosphere.ai/neurosphere/internal/store"
 	"neurosphere.ai/neurosphere/internal/vault"
@@ -70,14 +71,16 @@ type service struct {
 	bus     *bus.Bus
 	vault   *vault.Vault
 	models  readmodel.Models
+	privacy *privacy.Service // which asks, and has no ledger
 	now     func() time.Time
 	running context.Context //nolint:containedctx // ends what would go on for ever: feeds that are followed
 
-	guard   *guard
-	created created
-	calls   keyed // being taken in
-	feeds   counted
-	beat    time.Duration // of feeds that are followed
+	guard    *guard
+	created  created
+	calls    keyed // being taken in
+	feeds    counted
+	searches chan struct{}
+	beat     time.Duration // of feeds that are followed
 }
 
 func newService(p *app.Platform) (*service, error) {
@@ -88,6 +91,8 @@ func newService(p *app.Platform) (*service, error) {
 	s := &service{
 		log: p.Log.Named("memory"), store: p.Store, bus: p.Bus, vault: p.Vault, models: models, now: time.Now, running: context.Background(), beat: feedBeat,
 	}
+	s.privacy = &privacy.Service{Bus: s.bus, Store: s.store, Vault: s.vault, Live: readmodel.Projection}
+	s.searches = make(chan struct{}, searches)
 	s.guard = newGuard(s.store, s.log, func() time.Time { return s.now() })
 	return s, nil
 }
@@ -121,6 +126,7 @@ func (s *service) routes(a *api) {
 	s.callerRoutes(a)
 	s.callRoutes(a)
 	s.feedRoutes(a)
+	s.privacyRoutes(a)
 }
 
 // created is when the stream came to be, asked for once.
