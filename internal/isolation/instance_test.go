@@ -158,6 +158,8 @@ type business struct {
 	only   string   // a caller that no other business has
 	call   string   // of one of its calls on the phone
 
+	erasure string // that it has asked for
+
 	users []string // callers that no other business has, each to be used once
 }
 
