@@ -260,6 +260,12 @@ func (b *business) fill(t testing.TB) {
 			t.Errorf("a memory: %d %s", got.status, got.body)
 		}
 	}
+	for i, what := range []string{"behind " + b.words[1] + " Road", "ask for " + b.words[2]} { // two, for a list to have pages
+		got := b.ask(t, "POST", "/v1/memories/shared", map[string]any{"type": "rule", "key": fmt.Sprintf("rule %d", i), "value": what})
+		if got.status != http.StatusCreated {
+			t.Errorf("a shared memory: %d %s", got.status, got.body)
+		}
+	}
 	for _, user := range []string{ann, bob, b.only} {
 		until(t, "a call is summarized", func() bool {
 			got := b.ask(t, "GET", "/v2/profile/"+url.PathEscape(user), nil)

@@ -83,7 +83,7 @@ func plainValues() map[string]any {
 	return map[string]any{
 		"limit": 50, "num_summaries": 5, "memory_type": nil, "by": nil, "reason": nil, "ttl_days": nil, "follow": nil, "Accept": nil, "metadata": nil, "reveal": true,
 		"started_at": nil, "ended_at": nil, "turns": nil, "type": "fact", "key": "note", "content": "something to keep", "role": "user", "stage": "Follow-up",
-		"conversation_history": [][]string{{"user", "Hello, I have a question."}}, "expires_at": nil, "subject": nil, "format": nil,
+		"conversation_history": [][]string{{"user", "Hello, I have a question."}}, "expires_at": nil, "subject": nil, "format": nil, "include_shared": true,
 	}
 }
 

@@ -272,6 +272,21 @@ func testContract(t *testing.T, w *world) {
 				t.Error(got.body)
 			}
 		}},
+		{"store-shared-memory", func(t *testing.T, me *tenant) {
+			in := args{"Idempotency-Key": "k", body: map[string]any{"type": "rule", "key": "parking", "value": "behind the mill"}}
+			got, again := c.call(me, 201, "store-shared-memory", in), c.call(me, 201, "store-shared-memory", in)
+			if got.text("memory_id") != again.text("memory_id") || got.at("user_id") != nil {
+				t.Error(got.body, again.body)
+			}
+			c.call(other, 201, "store-shared-memory", args{body: map[string]any{"type": "rule", "key": "parking", "value": "in front, theirs"}})
+		}},
+		{"list-shared-memories", func(t *testing.T, me *tenant) {
+			got := c.call(me, 200, "list-shared-memories", args{"query": "where is the mill?", "memory_type": "rule"})
+			m, _ := got.at("memories", 0).(map[string]any)
+			if got.at("count") != 1.0 || m["shared"] != true || m["user_id"] != "" || m["value"] != "behind the mill" || strings.Contains(got.body, "theirs") {
+				t.Error(got.body)
+			}
+		}},
 		{"legacy-store", func(t *testing.T, me *tenant) {
 			got := c.call(me, 200, "legacy-store", args{body: map[string]any{"user_id": ann, "role": "user", "content": "hello there", "metadata": map[string]any{"thread_id": "t1"}}})
 			if got.at("success") != true || got.at("id") == nil || got.at("memory_id") != got.at("id") {

@@ -77,6 +77,7 @@ func TestAPI(t *testing.T) {
 		"context stays data":                        testContextStaysData,
 		"contract":                                  testContract,
 		"on hold":                                   testOnHold,
+		"shared is nobodys":                         testSharedIsNobodys,
 		"many ask at once":                          testManyAskAtOnce,
 		"every route is guarded":                    testEveryRouteIsGuarded,
 	} {
