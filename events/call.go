@@ -27,6 +27,10 @@ func Identified(caller string) bool {
 // else than a number.
 const Legacy = "legacy:"
 
+// Shared stands in the place of a caller for what is remembered of the business
+// as a whole. It is nobody: it has no profile, and is in no list of callers.
+const Shared = "shared"
+
 // CallAnswered: the call's first socket is open and the greeting is being
 // spoken. Published once per call by ingress; reconnecting does not repeat it.
 type CallAnswered struct {

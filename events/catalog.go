@@ -4,7 +4,7 @@ package events
 const Stream = "EVENTS"
 
 // Nouns of the facts; the stream captures tenant.*.<noun>.* for each.
-var Nouns = []string{"call", "turn", "message", "memory", "caller", "sms", "lead", "settings"}
+var Nouns = []string{"call", "turn", "message", "memory", "caller", "sms", "lead", "erasure", "settings"}
 
 // Catalog lists one empty value of every fact there is. The schema, golden and
 // README checks are drawn from it, and the bus decodes nothing else.
@@ -33,5 +33,6 @@ var Catalog = []Fact{
 	SMSOptedOut{},
 	SMSOptedIn{},
 	LeadStaged{},
+	ErasureRequested{},
 	SettingsChanged{},
 }

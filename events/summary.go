@@ -100,7 +100,7 @@ type LeadStaged struct {
 // other than in a call we summarized (by staff, by API, by import).
 type MemoryStored struct {
 	Memory   string     `json:"memory"` // id
-	Caller   string     `json:"caller"`
+	Caller   string     `json:"caller"` // or Shared
 	Type     string     `json:"type"`
 	Key      string     `json:"key"`
 	Value    string     `json:"value"` // JSON text

@@ -20,7 +20,6 @@ import (
 	"neurosphere.ai/neurosphere/internal/privacy"
 	"neurosphere.ai/neurosphere/internal/profiler"
 	"neurosphere.ai/neurosphere/internal/settings"
-	"neurosphere.ai/neurosphere/internal/simulated"
 )
 
 // privacy is what exports and erases, on the bus and database there are.
@@ -42,7 +41,8 @@ func (r *reach) privacy(ctx context.Context) (*privacy.Service, error) {
 	}
 	return &privacy.Service{
 		Bus: b, Store: s, Vault: v, Live: profiler.Projection, Ledger: privacy.NewLedger(r.cfg.Ledger()), Dir: r.cfg.DataDir,
-		Housekeep: privacy.Housekeeping(func(ctx context.Context) string { return app.AdminDSN(ctx, r.cfg) }),
+		Housekeep:   privacy.Housekeeping(func(ctx context.Context) string { return app.AdminDSN(ctx, r.cfg) }),
+		ForgetTexts: func(sids []string) error { return app.ForgetTexts(r.cfg, sids) },
 	}, nil
 }
 
@@ -131,7 +131,7 @@ func erase(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	case only:
 		return housekeep(ctx, s, req)
 	}
-	return eraseSubject(ctx, r, s, req, *yes, *asJSON)
+	return eraseSubject(ctx, s, req, *yes, *asJSON)
 }
 
 func housekeep(ctx context.Context, s *privacy.Service, req privacy.Request) error {
@@ -146,7 +146,7 @@ func housekeep(ctx context.Context, s *privacy.Service, req privacy.Request) err
 }
 
 // eraseSubject shows what would go, asks, and erases.
-func eraseSubject(ctx context.Context, r *reach, s *privacy.Service, req privacy.Request, yes, asJSON bool) error {
+func eraseSubject(ctx context.Context, s *privacy.Service, req privacy.Request, yes, asJSON bool) error {
 	plan, err := s.Plan(ctx, req)
 	if err != nil {
 		return err
@@ -156,14 +156,6 @@ func eraseSubject(ctx context.Context, r *reach, s *privacy.Service, req privacy
 		if !agreed(os.Stdin, os.Stderr) {
 			return errors.New("nothing was erased")
 		}
-	}
-	texts, err := textsOf(ctx, s, req, plan)
-	if err != nil {
-		return err
-	}
-	// The stand-in for Twilio keeps what it was sent in the same directory.
-	if _, err := simulated.ForgetTexts(filepath.Join(r.cfg.DataDir, "simulated"), texts); err != nil {
-		return fmt.Errorf("erase from the simulated Twilio: %w", err)
 	}
 	c, err := s.Erase(ctx, req)
 	switch {
@@ -176,16 +168,6 @@ func eraseSubject(ctx context.Context, r *reach, s *privacy.Service, req privacy
 	}
 	c.Text(os.Stdout)
 	return nil
-}
-
-// textsOf are the texts about a request as their carrier names them, and who
-// is asked for.
-func textsOf(ctx context.Context, s *privacy.Service, req privacy.Request, plan privacy.Plan) (out []string, err error) {
-	if req.Caller != "" {
-		out = append(out, req.Caller)
-	}
-	sids, err := s.TextIDs(ctx, req, plan)
-	return append(out, sids...), err
 }
 
 func showPlan(w io.Writer, p privacy.Plan) {

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +16,7 @@ import (
 	"neurosphere.ai/neurosphere/internal/app"
 	"neurosphere.ai/neurosphere/internal/privacy"
 	"neurosphere.ai/neurosphere/internal/simulated"
+	"neurosphere.ai/neurosphere/internal/store"
 )
 
 // While everything runs, a caller is exported and erased from another process:
@@ -123,6 +126,53 @@ func TestACallerIsErasedWhileEverythingRuns(t *testing.T) { //nolint:paralleltes
 	if len(found("Okafor")) == 0 {
 		t.Error("the other's words are gone")
 	}
+	_, key, err := s.Store.NewAPIKey(t.Context(), fig.Tenant, store.KeyOptions{Name: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := "/v1/callers/" + url.PathEscape(bob)
+	asked := s.erasing(http.MethodDelete, path, fig.Tenant, key)
+	var last erasing
+	s.until("what was asked for over the API is erased, for good", func() bool {
+		last = s.erasing(http.MethodGet, "/v1/erasures/"+asked.Erasure.ID, fig.Tenant, key)
+		return last.Erasure.State == privacy.StateDone
+	})
+	if c := last.Erasure.Certificate; !c.Genuine() || len(c.Calls) != 1 || c.Facts["turn.heard"] != 2 || len(c.Files) < 2 {
+		t.Errorf("certificate %+v", c)
+	}
+	s.until("the outbox has let go of what is stored", func() bool {
+		left, err := filepath.Glob(filepath.Join(dir, "outbox", "*.log"))
+		return err == nil && len(left) == 0
+	})
+	if hits := found("Okafor", "Subaru", bob); len(hits) > 0 {
+		t.Errorf("found afterwards: %+v", hits)
+	}
+	if got := s.erasing(http.MethodGet, path+"/export", fig.Tenant, key); got.Code != http.StatusNotFound {
+		t.Errorf("%+v", got)
+	}
+}
+
+// erasing is what the API says of an erasure, or why not.
+type erasing struct {
+	Code    int
+	Erasure struct {
+		ID          string `json:"erasure_id"`
+		State       string
+		Certificate privacy.Certificate
+	}
+}
+
+func (s *served) erasing(method, path string, t events.Tenant, key string) (out erasing) {
+	s.t.Helper()
+	_, got := s.api(key, method, path+"?customer_id="+t.String(), nil)
+	raw, err := json.Marshal(got)
+	if err == nil {
+		err = json.Unmarshal(raw, &out)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out
 }
 
 // What a process that was killed left in its outbox is erased with the rest,

@@ -64,6 +64,15 @@ func random(bytes int) string {
 	return hex.EncodeToString(b)
 }
 
+// ForgetTexts has the stand-in for Twilio of this directory, if there was one,
+// forget texts it had accepted, by their ids.
+func ForgetTexts(c Config, sids []string) error {
+	if _, err := simulated.ForgetTexts(filepath.Join(c.DataDir, "simulated"), sids); err != nil {
+		return fmt.Errorf("erase from the simulated Twilio: %w", err)
+	}
+	return nil
+}
+
 // openVendors puts a simulated vendor wherever no real one is configured.
 func openVendors(_ context.Context, _ Options, p *Platform) (func(), error) {
 	var stops []func()

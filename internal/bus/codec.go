@@ -141,6 +141,8 @@ func subjectOf(e events.Event) string {
 		return f.Message
 	case events.SMSReceived:
 		return f.SID
+	case events.ErasureRequested:
+		return f.Erasure
 	case events.SettingsChanged:
 		return f.Settings.Tenant.String()
 	}

@@ -158,6 +158,8 @@ type business struct {
 	only   string   // a caller that no other business has
 	call   string   // of one of its calls on the phone
 
+	erasure string // that it has asked for
+
 	users []string // callers that no other business has, each to be used once
 }
 
@@ -256,6 +258,12 @@ func (b *business) fill(t testing.TB) {
 		got := b.ask(t, "POST", "/v1/memories", map[string]any{"user_id": user, "type": "fact", "key": fmt.Sprintf("pet %d", i), "value": b.words[1], "content": "has a pet called " + b.words[1]})
 		if got.status != http.StatusCreated {
 			t.Errorf("a memory: %d %s", got.status, got.body)
+		}
+	}
+	for i, what := range []string{"behind " + b.words[1] + " Road", "ask for " + b.words[2]} { // two, for a list to have pages
+		got := b.ask(t, "POST", "/v1/memories/shared", map[string]any{"type": "rule", "key": fmt.Sprintf("rule %d", i), "value": what})
+		if got.status != http.StatusCreated {
+			t.Errorf("a shared memory: %d %s", got.status, got.body)
 		}
 	}
 	for _, user := range []string{ann, bob, b.only} {

@@ -83,7 +83,7 @@ func plainValues() map[string]any {
 	return map[string]any{
 		"limit": 50, "num_summaries": 5, "memory_type": nil, "by": nil, "reason": nil, "ttl_days": nil, "follow": nil, "Accept": nil, "metadata": nil, "reveal": true,
 		"started_at": nil, "ended_at": nil, "turns": nil, "type": "fact", "key": "note", "content": "something to keep", "role": "user", "stage": "Follow-up",
-		"conversation_history": [][]string{{"user", "Hello, I have a question."}}, "expires_at": nil, "subject": nil,
+		"conversation_history": [][]string{{"user", "Hello, I have a question."}}, "expires_at": nil, "subject": nil, "format": nil, "include_shared": true,
 	}
 }
 
@@ -101,7 +101,8 @@ func kinds() map[string]kind {
 	return map[string]kind{
 		"user_id": user, "phone": user,
 		"id":              {(*probe).memory, func(*probe) string { return "7f0c1a52-0d3e-4a4e-9d53-" + fmt.Sprintf("%012d", 1) }, false},
-		"call_id":         {func(_ *probe, b *business, _ operation) string { return b.call }, func(*probe) string { return "CA" + strings.Repeat("0", 32) }, false},
+		"call_id":         {(*probe).call, func(*probe) string { return "CA" + strings.Repeat("0", 32) }, false},
+		"erasure_id":      {(*probe).erasure, func(*probe) string { return strings.Repeat("0", 32) }, false},
 		"cursor":          {(*probe).cursor, func(*probe) string { return noise(90) }, true},
 		"after":           feed,
 		"Last-Event-ID":   feed,
@@ -199,6 +200,8 @@ func (p *probe) standard(name string, b *business, o operation) any {
 	switch {
 	case name == "call_id" && o.in[name] == "body":
 		return nil
+	case (name == "user_id" || name == "phone") && o.method == http.MethodDelete && o.path == "/v1/callers/{phone}":
+		return p.user(b, o) // who is gone then
 	case name == "user_id" || name == "phone":
 		return ann
 	case name == "field":
@@ -230,8 +233,7 @@ func (p *probe) acquaint(b *business) {
 	for range 40 {
 		user := p.number()
 		b.users = append(b.users, user)
-		sum := sha256.Sum256([]byte(user))
-		call := fmt.Sprintf("known-%x", sum[:8]) // no number
+		call := knownCall(user)
 		found := func(field, value string) events.Finding {
 			return events.Finding{Turn: 1, Evidence: value, Subject: "caller", Field: field, Value: value, Confidence: "stated"}
 		}
@@ -252,6 +254,38 @@ func (p *probe) acquaint(b *business) {
 				strings.Contains(b.ask(p.t, "GET", "/v1/memories/user/"+url.PathEscape(user), nil).body, b.words[1])
 		})
 	}
+}
+
+// knownCall is the call by which somebody became known.
+func knownCall(user string) string {
+	sum := sha256.Sum256([]byte(user))
+	return fmt.Sprintf("known-%x", sum[:8]) // no number
+}
+
+// call is one that only this business knows, another one each time where it is
+// gone afterwards.
+func (p *probe) call(b *business, o operation) string {
+	if o.method == http.MethodDelete {
+		return knownCall(p.user(b, o))
+	}
+	return b.call
+}
+
+// erasure is one that this business has asked for.
+func (p *probe) erasure(b *business, o operation) string {
+	if b.erasure == "" {
+		var got struct {
+			Erasure struct {
+				ID string `json:"erasure_id"`
+			} `json:"erasure"`
+		}
+		a := p.made(b.ask(p.t, "DELETE", "/v1/callers/"+url.PathEscape(p.user(b, o)), nil))
+		if err := json.Unmarshal([]byte(a.body), &got); err != nil || got.Erasure.ID == "" {
+			p.t.Errorf("no erasure: %v %s", err, a.body)
+		}
+		b.erasure = got.Erasure.ID
+	}
+	return b.erasure
 }
 
 func (p *probe) made(a answer) answer {

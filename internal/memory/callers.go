@@ -212,7 +212,7 @@ func (s *service) profile(ctx context.Context, who asker, user string) (*profile
 
 type phoneIn struct {
 	CustomerQuery
-	Phone string `path:"phone" maxLength:"40" doc:"The caller's number in E.164, as in %2B12065550142"`
+	PhonePath
 }
 
 type callerProfileOut struct{ Body profile }

@@ -31,6 +31,11 @@ type UserPath struct {
 	UserID string `path:"user_id" maxLength:"40" doc:"The caller's number in E.164, as in %2B12065550142"`
 }
 
+// PhonePath names a caller in a path.
+type PhonePath struct {
+	Phone string `path:"phone" maxLength:"40" doc:"The caller's number in E.164, as in %2B12065550142"`
+}
+
 // caller brings a user_id into E.164. A plus sign that was not encoded arrives
 // as a space.
 func caller(where, s string) (string, error) {

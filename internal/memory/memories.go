@@ -38,12 +38,13 @@ type memory struct {
 	LastSaidAt time.Time  `json:"last_said_at"`
 	Times      int        `json:"times" doc:"Calls it was said in"`
 	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+	Shared     bool       `json:"shared,omitempty" doc:"It is of the customer as a whole, and of no caller"`
 	Sealed     bool       `json:"sealed,omitempty" doc:"The value is a mark for a number that is kept sealed: get-memory opens it"`
 }
 
 func shown(who asker, m store.MemoryOf) memory {
 	return memory{
-		ID: m.ID, CustomerID: int32(who.tenant), UserID: m.User, Type: m.Type, Key: m.Key, Value: value(m.Origin, m.Value), Content: m.Content,
+		ID: m.ID, CustomerID: int32(who.tenant), UserID: named(m.User), Shared: m.User == events.Shared, Type: m.Type, Key: m.Key, Value: value(m.Origin, m.Value), Content: m.Content,
 		CreatedAt: m.Created.UTC(), Origin: m.Origin, CallID: m.Call, Turn: m.Turn, Evidence: m.Evidence, Subject: m.Subject, By: m.By, LastSaidAt: m.LastSaid.UTC(), Times: m.Times, ExpiresAt: utc(m.Expires), Sealed: m.Sealed != "",
 	}
 }
@@ -80,6 +81,12 @@ func (s *service) memoryRoutes(a *api) {
 		Method: http.MethodPost, Path: "/v1/memories/user", OperationID: "store-user-memory", Summary: "As POST /v1/memories", DefaultStatus: http.StatusCreated,
 	}, s.storeUserMemory)
 	route(a, huma.Operation{
+		Method: http.MethodGet, Path: "/v1/memories/shared", OperationID: "list-shared-memories", Summary: "Memories of the customer as a whole, which are no caller's",
+	}, s.listSharedMemories)
+	route(a, huma.Operation{
+		Method: http.MethodPost, Path: "/v1/memories/shared", OperationID: "store-shared-memory", Summary: "Remember something about the customer as a whole", DefaultStatus: http.StatusCreated,
+	}, s.storeSharedMemory)
+	route(a, huma.Operation{
 		Method: http.MethodGet, Path: "/v1/memories/{id}", OperationID: "get-memory", Summary: "One memory; its sealed value, if it has one, where that is asked for",
 	}, s.getMemory)
 	route(a, huma.Operation{
@@ -113,7 +120,8 @@ type listUserMemoriesIn struct {
 	CustomerQuery
 	PageQuery
 	UserPath
-	Query string `query:"query" maxLength:"500" doc:"What they should say something about; any word counts"`
+	Query  string `query:"query" maxLength:"500" doc:"What they should say something about; any word counts"`
+	Shared bool   `query:"include_shared" doc:"Those of the customer as a whole, too"`
 }
 
 func (s *service) listUserMemories(ctx context.Context, who asker, in *listUserMemoriesIn) (*memoryPageOut, error) {
@@ -121,7 +129,18 @@ func (s *service) listUserMemories(ctx context.Context, who asker, in *listUserM
 	if err != nil {
 		return nil, err
 	}
-	return s.memories(ctx, who, store.MemoriesAsked{User: user, Limit: in.Limit}, in.Query, in.Cursor)
+	return s.memories(ctx, who, store.MemoriesAsked{User: user, Shared: in.Shared, Limit: in.Limit}, in.Query, in.Cursor)
+}
+
+type listSharedMemoriesIn struct {
+	CustomerQuery
+	PageQuery
+	Type  string `query:"memory_type" maxLength:"64" doc:"Of one type only"`
+	Query string `query:"query" maxLength:"500" doc:"What they should say something about; any word counts"`
+}
+
+func (s *service) listSharedMemories(ctx context.Context, who asker, in *listSharedMemoriesIn) (*memoryPageOut, error) {
+	return s.memories(ctx, who, store.MemoriesAsked{User: events.Shared, Type: in.Type, Limit: in.Limit}, in.Query, in.Cursor)
 }
 
 // memories is a page of memories, or the answer to a question.
@@ -146,7 +165,7 @@ func (s *service) memories(ctx context.Context, who asker, ask store.MemoriesAsk
 	if err != nil {
 		return nil, err
 	}
-	out := &memoryPageOut{memoryPage{CustomerID: int32(who.tenant), UserID: ask.User, Memories: []memory{}}}
+	out := &memoryPageOut{memoryPage{CustomerID: int32(who.tenant), UserID: named(ask.User), Memories: []memory{}}}
 	if len(rows) > limit {
 		rows = rows[:limit]
 		last := rows[limit-1]
@@ -159,6 +178,14 @@ func (s *service) memories(ctx context.Context, who asker, ask store.MemoriesAsk
 	}
 	out.Body.Count = len(rows)
 	return out, nil
+}
+
+// named is a caller as answers name them: what is shared is nobody's.
+func named(user string) string {
+	if user == events.Shared {
+		return ""
+	}
+	return user
 }
 
 // Told is what is to be remembered.
@@ -180,7 +207,7 @@ type stored struct {
 	Success  bool   `json:"success"`
 	ID       string `json:"id"`
 	MemoryID string `json:"memory_id"`
-	UserID   string `json:"user_id"`
+	UserID   string `json:"user_id,omitempty"`
 	Message  string `json:"message"`
 }
 
@@ -217,12 +244,29 @@ func (s *service) storeUserMemory(ctx context.Context, who asker, in *storeUserM
 	return s.remember(ctx, who, user, in.Key, in.Body.Told)
 }
 
-// remember states one memory. With an idempotency key its id derives from that.
+type storeSharedMemoryIn struct {
+	Idempotency
+	Body struct {
+		CustomerBody
+		Told
+	}
+}
+
+func (s *service) storeSharedMemory(ctx context.Context, who asker, in *storeSharedMemoryIn) (*storedOut, error) {
+	return s.rememberOf(ctx, who, events.Shared, in.Key, in.Body.Told)
+}
+
+// remember states one memory of a caller.
 func (s *service) remember(ctx context.Context, who asker, userID, key string, t Told) (*storedOut, error) {
 	user, err := caller("body.user_id", userID)
 	if err != nil {
 		return nil, err
 	}
+	return s.rememberOf(ctx, who, user, key, t)
+}
+
+// rememberOf states one memory. With an idempotency key its id derives from that.
+func (s *service) rememberOf(ctx context.Context, who asker, user, key string, t Told) (*storedOut, error) {
 	text, err := jsonText(t.Value)
 	if err != nil {
 		return nil, err
@@ -251,7 +295,7 @@ func (s *service) remember(ctx context.Context, who asker, userID, key string, t
 }
 
 func (s *service) remembered(f events.MemoryStored) *storedOut {
-	return &storedOut{stored{Success: true, ID: f.Memory, MemoryID: f.Memory, UserID: f.Caller, Message: "Memory stored: " + f.Type + ":" + f.Key}}
+	return &storedOut{stored{Success: true, ID: f.Memory, MemoryID: f.Memory, UserID: named(f.Caller), Message: "Memory stored: " + f.Type + ":" + f.Key}}
 }
 
 // saidBefore reports whether a memory was stated with the same idempotency key

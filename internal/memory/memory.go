@@ -21,6 +21,7 @@ import (
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/app"
 	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/privacy"
 	"neurosphere.ai/neurosphere/internal/readmodel"
 	"neurosphere.ai/neurosphere/internal/store"
 	"neurosphere.ai/neurosphere/internal/vault"
@@ -71,15 +72,17 @@ type service struct {
 	bus     *bus.Bus
 	vault   *vault.Vault
 	models  readmodel.Models
+	privacy *privacy.Service // which asks, and has no ledger
 	now     func() time.Time
 	running context.Context //nolint:containedctx // ends what would go on for ever: feeds that are followed
 
-	guard   *guard
-	created created
-	calls   keyed // being taken in
-	feeds   counted
-	turns   chan struct{} // to look callers up
-	beat    time.Duration // of feeds that are followed
+	guard    *guard
+	created  created
+	calls    keyed // being taken in
+	feeds    counted
+	searches chan struct{}
+	turns    chan struct{} // to look callers up
+	beat     time.Duration // of feeds that are followed
 }
 
 func newService(p *app.Platform) (*service, error) {
@@ -91,6 +94,8 @@ func newService(p *app.Platform) (*service, error) {
 		log: p.Log.Named("memory"), store: p.Store, bus: p.Bus, vault: p.Vault, models: models, now: time.Now, running: context.Background(), beat: feedBeat,
 		turns: make(chan struct{}, 2*runtime.NumCPU()),
 	}
+	s.privacy = &privacy.Service{Bus: s.bus, Store: s.store, Vault: s.vault, Live: readmodel.Projection}
+	s.searches = make(chan struct{}, searches)
 	s.guard = newGuard(s.store, s.log, func() time.Time { return s.now() })
 	return s, nil
 }
@@ -124,6 +129,7 @@ func (s *service) routes(a *api) {
 	s.callerRoutes(a)
 	s.callRoutes(a)
 	s.feedRoutes(a)
+	s.privacyRoutes(a)
 }
 
 // created is when the stream came to be, asked for once.

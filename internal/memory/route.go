@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"neurosphere.ai/neurosphere/internal/bus"
+	"neurosphere.ai/neurosphere/internal/privacy"
 	"neurosphere.ai/neurosphere/internal/store"
 )
 
@@ -55,8 +56,10 @@ func (g *guard) failure(route string, err error) failure {
 	switch {
 	case errors.As(err, &f):
 		return f
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, privacy.ErrNothing):
 		return notFound()
+	case errors.Is(err, privacy.ErrHeld):
+		return fail(http.StatusConflict, "the customer's data is on hold: nothing is removed")
 	case errors.Is(err, store.ErrRefused):
 		return fail(http.StatusUnprocessableEntity, "a value cannot be stored")
 	case errors.Is(err, context.Canceled):

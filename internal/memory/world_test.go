@@ -76,6 +76,9 @@ func TestAPI(t *testing.T) {
 		"idempotency key":                           testIdempotencyKey,
 		"context stays data":                        testContextStaysData,
 		"contract":                                  testContract,
+		"on hold":                                   testOnHold,
+		"shared is nobodys":                         testSharedIsNobodys,
+		"many ask at once":                          testManyAskAtOnce,
 		"every route is guarded":                    testEveryRouteIsGuarded,
 	} {
 		t.Run(name, func(t *testing.T) {

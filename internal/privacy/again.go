@@ -31,7 +31,7 @@ func (s *Service) Again(ctx context.Context, base Request) (n int, err error) {
 		if old, ok := first[e.ID]; !ok {
 			order = append(order, e.ID)
 			first[e.ID] = e
-		} else if old.State != "done" {
+		} else if old.State != StateDone {
 			first[e.ID] = e
 		}
 	}
@@ -40,10 +40,11 @@ func (s *Service) Again(ctx context.Context, base Request) (n int, err error) {
 		return 0, err
 	}
 	for _, id := range order {
-		e := first[id]
-		if record, ok := done[id]; ok && record.State == "done" {
-			continue
-		} else if err := s.again(ctx, base, e, record); err != nil {
+		e, record := first[id], done[id]
+		if record.State == StateDone || e.State != StateDone && asked(record) {
+			continue // or somebody is at it: see CarryOut
+		}
+		if err := s.again(ctx, base, e, record); err != nil {
 			return n, fmt.Errorf("erase %s again: %w", id, err)
 		}
 		n++
@@ -81,14 +82,14 @@ func (s *Service) again(ctx context.Context, base Request, e Entry, record store
 	case KindTenant:
 		since, err := s.Store.CustomerSince(ctx, e.Tenant)
 		if err == nil && since.After(e.At) {
-			return s.note(ctx, e) // another business has the id since
+			return s.note(ctx, e, record) // another business has the id since
 		} else if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
 		r.All = true
 	case KindCall:
 		if len(e.Calls) == 0 {
-			return s.note(ctx, e)
+			return s.note(ctx, e, record)
 		}
 		r.Call = e.Calls[0]
 	default:
@@ -97,7 +98,7 @@ func (s *Service) again(ctx context.Context, base Request, e Entry, record store
 			return err
 		}
 		if number == "" {
-			return s.note(ctx, e) // nobody we have a number of
+			return s.note(ctx, e, record) // nobody we have a number of
 		}
 		r.Caller = number
 	}
@@ -105,14 +106,22 @@ func (s *Service) again(ctx context.Context, base Request, e Entry, record store
 	return err
 }
 
-// note lets the database know of an erasure that left nothing to do.
-func (s *Service) note(ctx context.Context, e Entry) error {
-	t, err := s.Store.For(e.Tenant)
+// note lets the database know of an erasure that left nothing to do. What was
+// counted before it was stopped stands in its certificate.
+func (s *Service) note(ctx context.Context, entry Entry, record store.Erasure) error {
+	if record.ID == "" {
+		record = store.Erasure{ID: entry.ID, Kind: entry.Kind, Ref: entry.Ref, Calls: entry.Calls, By: entry.By, State: stateBegun, Requested: entry.At}
+	}
+	e, err := s.of(entry.Tenant, record)
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	return t.SaveErasure(ctx, store.Erasure{ID: e.ID, Kind: e.Kind, Ref: e.Ref, Calls: e.Calls, By: e.By, State: "done", Requested: e.At, Finished: &now})
+	e.entry = &entry
+	did, left, err := s.Clean(ctx, false, nil)
+	if err == nil {
+		_, err = e.certify(ctx, did, left)
+	}
+	return err
 }
 
 // numberOf finds the caller an entry is about among all whose numbers the
@@ -187,7 +196,7 @@ func (s *Service) Late(ctx context.Context, t events.Tenant) (n int, err error) 
 		return 0, err
 	}
 	for _, r := range all {
-		if r.State != "done" || len(r.Calls) == 0 || time.Since(r.Requested) > lateFor {
+		if r.State != StateDone && r.State != StateErased || len(r.Calls) == 0 || time.Since(r.Requested) > lateFor {
 			continue
 		}
 		e, err := s.begin(ctx, Request{Tenant: t, Call: r.Calls[0], By: r.By})

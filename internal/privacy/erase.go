@@ -38,15 +38,6 @@ type erasing struct {
 	found   *gathered
 	erased  map[string]int64 // rows
 	facts   map[string]int64
-	planned counted // when it was begun
-}
-
-// counted is how much there was, as it stands in the place of the certificate of
-// a request under way: one that is stopped and goes on knows no better what went
-// before.
-type counted struct {
-	Rows  map[string]int64 `json:"rows"`
-	Facts map[string]int64 `json:"facts"`
 }
 
 // Plan says what Erase would remove, and changes nothing.
@@ -122,16 +113,21 @@ func (s *Service) Erase(ctx context.Context, r Request) (c Certificate, err erro
 	if err != nil {
 		return c, fmt.Errorf("erase: %w", err)
 	}
-	return e.finish(ctx)
+	if err := e.gone(ctx, stateCleaning); err != nil {
+		return c, err
+	}
+	did, left, err := e.Clean(ctx, e.Files, func(step string) { e.tell(step, 0, 0) })
+	if err != nil {
+		return c, fmt.Errorf("make the bytes go: %w", err)
+	}
+	return e.certify(ctx, did, left)
 }
 
 // open finds the record of a request that was stopped, or makes one.
 func (e *erasing) open(ctx context.Context) error {
-	ref, err := "", error(nil)
-	if e.Caller != "" {
-		if ref, err = e.Vault.Ref(e.Tenant, refPurpose, e.Caller); err != nil {
-			return err
-		}
+	ref, err := e.ref()
+	if err != nil {
+		return err
 	}
 	if err := e.held(ctx); err != nil {
 		return err
@@ -147,12 +143,8 @@ func (e *erasing) open(ctx context.Context) error {
 		return err
 	}
 	for _, old := range all {
-		if old.State != "done" && old.Kind == e.kind() && old.Ref == ref && (e.Call == "" || slices.Contains(old.Calls, e.Call)) {
-			e.record = old
-			if err := json.Unmarshal(old.Certificate, &e.planned); err != nil {
-				return fmt.Errorf("read what was there: %w", err)
-			}
-			return nil
+		if old.State != StateDone && e.same(old, ref) {
+			return e.resume(ctx, old, stateBegun)
 		}
 	}
 	if e.entry == nil {
@@ -161,22 +153,76 @@ func (e *erasing) open(ctx context.Context) error {
 		}
 	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	e.record = store.Erasure{Kind: e.kind(), Ref: ref, Calls: calls, By: e.By, State: "begun", Requested: now, Certificate: e.record.Certificate}
+	e.record = store.Erasure{Kind: e.kind(), Ref: ref, Calls: calls, By: e.By, State: stateBegun, Requested: now}
 	if e.record.ID = events.Derive("erasure", e.Tenant.String(), e.kind(), ref, e.Call, now.String()); e.entry != nil {
 		e.record.ID = e.entry.ID
 	}
-	if e.Caller != "" {
-		sealed, err := e.Vault.Seal(e.Tenant, sealPurpose, e.Caller)
-		if err != nil {
-			return err
-		}
-		e.record.Sealed = base64.StdEncoding.EncodeToString(sealed)
-	}
-	if err := e.rows.SaveErasure(ctx, e.record); err != nil || e.entry != nil {
+	if e.record.Sealed, err = e.sealed(); err != nil {
 		return err
 	}
-	_, err = e.Ledger.Add(e.line("begun", now))
+	if err := e.save(ctx); err != nil || e.entry != nil {
+		return err
+	}
+	_, err = e.Ledger.Add(e.line(stateBegun, now))
 	return err
+}
+
+// ref names the caller, if there is one.
+func (e *erasing) ref() (string, error) {
+	if e.Caller == "" {
+		return "", nil
+	}
+	return e.Vault.Ref(e.Tenant, refPurpose, e.Caller)
+}
+
+// sealed is the caller's number for as long as it is needed, if there is one.
+func (e *erasing) sealed() (string, error) {
+	if e.Caller == "" {
+		return "", nil
+	}
+	sealed, err := e.Vault.Seal(e.Tenant, sealPurpose, e.Caller)
+	return base64.StdEncoding.EncodeToString(sealed), err
+}
+
+// same reports whether a record is of the same caller, call or business.
+func (e *erasing) same(r store.Erasure, ref string) bool {
+	return r.Kind == e.kind() && r.Ref == ref && (e.Call == "" || slices.Contains(r.Calls, e.Call))
+}
+
+// resume goes on with a record. One that was only asked for begins now.
+func (e *erasing) resume(ctx context.Context, r store.Erasure, state string) error {
+	if err := e.recall(r); err != nil || r.State != StateAsked {
+		return err
+	}
+	if _, err := e.Ledger.Add(e.line(stateBegun, time.Now())); err != nil {
+		return err
+	}
+	e.record.State = state
+	return e.save(ctx)
+}
+
+// recall takes over a record with what had been counted.
+func (e *erasing) recall(r store.Erasure) error {
+	e.record = r
+	if len(r.Certificate) == 0 {
+		return nil
+	}
+	c, err := CertificateOf(r)
+	add(e.erased, c.Rows)
+	add(e.facts, c.Facts)
+	return err
+}
+
+// save writes down how far it has come, and in place of the certificate what
+// has been counted so far. A certificate there is stands.
+func (e *erasing) save(ctx context.Context) (err error) {
+	if e.record.ID == "" || e.record.State == StateDone {
+		return nil
+	}
+	if e.record.Certificate, err = json.Marshal(Certificate{Rows: e.erased, Facts: e.facts}); err != nil {
+		return err
+	}
+	return e.rows.SaveErasure(ctx, e.record)
 }
 
 // held refuses what concerns a tenant whose data nobody may remove, unless it
@@ -197,9 +243,6 @@ func (e *erasing) known(ctx context.Context) error {
 	p, err := e.Plan(ctx, e.Request)
 	if err == nil && p.Empty() {
 		err = ErrNothing
-	}
-	if err == nil {
-		e.record.Certificate, err = json.Marshal(counted{p.Rows, p.Facts})
 	}
 	return err
 }
@@ -250,13 +293,13 @@ func (e *erasing) eraseSome(ctx context.Context) error {
 		if e.record.Calls = sorted(e.found.calls); pass > 0 && len(e.found.facts) == 0 {
 			return nil
 		}
-		if err := e.rows.SaveErasure(ctx, e.record); err != nil {
+		if err := e.save(ctx); err != nil {
 			return err
 		}
 		if err := e.state(ctx); err != nil {
 			return err
 		}
-		if err := e.removeRows(ctx); err != nil {
+		if err := errors.Join(e.removeRows(ctx), e.save(context.WithoutCancel(ctx))); err != nil {
 			return err
 		}
 		if err := e.removeFacts(ctx, e.found.seqs()); err != nil {
@@ -427,12 +470,25 @@ func (e *erasing) caughtUp(ctx context.Context, seq uint64) error {
 	}
 }
 
+// countEvery is how many facts, at most, a certificate leaves out after a
+// process was killed.
+const countEvery = 100
+
 func (e *erasing) removeFacts(ctx context.Context, seqs []uint64) error {
-	_, err := e.Bus.Erase(ctx, e.Tenant, seqs, func(done int) { e.tell("facts of the log", done, len(seqs)) })
-	if err == nil {
-		add(e.facts, e.found.byName())
+	if e.ForgetTexts != nil {
+		if err := e.ForgetTexts(e.found.sids); err != nil {
+			return err
+		}
 	}
-	return err
+	var saved error
+	_, err := e.Bus.Erase(ctx, e.Tenant, seqs, func(done int) {
+		e.facts[e.found.facts[seqs[done-1]]]++
+		if done%countEvery == 0 {
+			saved = errors.Join(saved, e.save(ctx))
+		}
+		e.tell("facts of the log", done, len(seqs))
+	})
+	return errors.Join(err, saved, e.save(context.WithoutCancel(ctx)))
 }
 
 // eraseTenant removes a business with all it has.
@@ -461,7 +517,7 @@ func (e *erasing) eraseTenant(ctx context.Context) error {
 		}
 		if len(e.found.facts) == 0 && len(n) == 0 {
 			_, err := e.rows.EraseAll(ctx) // a position somebody wrote meanwhile
-			return err
+			return errors.Join(err, e.closeAsked(ctx))
 		}
 		if err := e.caughtUp(ctx, e.found.models); err != nil {
 			return err
@@ -471,6 +527,24 @@ func (e *erasing) eraseTenant(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("%w: more comes as fast as it is removed", ErrBusy)
+}
+
+// closeAsked ends what was asked for of callers who went with their business.
+func (e *erasing) closeAsked(ctx context.Context) error {
+	all, err := e.rows.Erasures(ctx, StateAsked, StateErasing, StateErased)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		of, err := e.of(e.Tenant, r)
+		if err != nil {
+			return err
+		}
+		if _, err := of.certify(ctx, nil, []string{"it went with the whole business: see erasure " + e.record.ID}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // suspend has the tenant's calls not answered any more.
@@ -487,34 +561,29 @@ func (e *erasing) suspend(ctx context.Context) error {
 
 func (e *erasing) gatherAll(ctx context.Context) error {
 	_, err := e.Bus.Search(ctx, e.Tenant, 1, nil, func(s bus.Stored) error {
-		e.found.facts[s.Seq] = s.Name
+		e.found.take(s)
 		return nil
 	})
 	return err
 }
 
-// finish makes the bytes go, looks, writes the ledger and the certificate.
-func (e *erasing) finish(ctx context.Context) (c Certificate, err error) {
-	last, err := e.Bus.LastSeq(ctx)
-	if err != nil {
-		return c, err
+// gone notes that nothing is left but bytes in files. The number is not needed
+// any more; its row is written anew with the others.
+func (e *erasing) gone(ctx context.Context, state string) (err error) {
+	if e.record.Scanned, err = e.Bus.LastSeq(ctx); err != nil {
+		return err
 	}
+	e.record.Sealed, e.record.State = "", state
+	return e.save(ctx)
+}
+
+// certify looks once more, and writes the ledger and the certificate. did is
+// what was done for the bytes to go, left what has to be done yet.
+func (e *erasing) certify(ctx context.Context, did, left []string) (c Certificate, err error) {
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	atLeast(e.erased, e.planned.Rows)
-	atLeast(e.facts, e.planned.Facts)
-	// The number is not needed any more; its row is written anew with the others.
-	e.record.Sealed, e.record.Scanned = "", last
-	if e.record.State = "erased"; e.Files {
-		if err := e.rows.SaveErasure(ctx, e.record); err != nil {
-			return c, err
-		}
-	}
 	c = Certificate{
-		Schema: CertificateSchema, ID: e.record.ID, Tenant: e.Tenant, Kind: e.record.Kind, Ref: e.record.Ref, Calls: e.record.Calls, By: e.record.By,
-		Requested: e.record.Requested, Rows: e.erased, Facts: e.facts, Files: []string{}, NotDone: []string{},
-	}
-	if c.Files, c.NotDone, err = e.Clean(ctx, e.Files, func(step string) { e.tell(step, 0, 0) }); err != nil {
-		return c, fmt.Errorf("make the bytes go: %w", err)
+		Schema: CertificateSchema, ID: e.record.ID, Tenant: e.Tenant, Kind: e.record.Kind, Ref: e.record.Ref, Calls: append([]string{}, e.record.Calls...), By: e.record.By,
+		Requested: e.record.Requested, Rows: e.erased, Facts: e.facts, Files: append([]string{}, did...), NotDone: append([]string{}, left...),
 	}
 	if n := e.facts["call.recorded"]; n > 0 {
 		c.NotDone = append(c.NotDone, fmt.Sprintf("Twilio keeps the sound of %d recordings until they are deleted there", n))
@@ -522,8 +591,8 @@ func (e *erasing) finish(ctx context.Context) (c Certificate, err error) {
 	if n := e.facts["sms.sent"]; n > 0 {
 		c.NotDone = append(c.NotDone, fmt.Sprintf("Twilio keeps the bodies of %d texts until they are deleted there", n))
 	}
-	if left, err := filepath.Glob(filepath.Join(e.Dir, "outbox", "*.damaged")); err == nil && len(left) > 0 {
-		c.NotDone = append(c.NotDone, fmt.Sprintf("%d files in DATA_DIR/outbox end in .damaged: nobody can read whose words they hold; delete them", len(left)))
+	if damaged, err := filepath.Glob(filepath.Join(e.Dir, "outbox", "*.damaged")); err == nil && len(damaged) > 0 {
+		c.NotDone = append(c.NotDone, fmt.Sprintf("%d files in DATA_DIR/outbox end in .damaged: nobody can read whose words they hold; delete them", len(damaged)))
 	}
 	if len(e.Verify) > 0 {
 		e.tell("looking for the words in every file", 0, 0)
@@ -533,7 +602,7 @@ func (e *erasing) finish(ctx context.Context) (c Certificate, err error) {
 		}
 		c.Verified = &s
 	}
-	line := e.line("done", now)
+	line := e.line(StateDone, now)
 	line.Rows, line.Facts = e.erased, e.facts
 	if e.entry != nil {
 		line = *e.entry
@@ -547,7 +616,7 @@ func (e *erasing) finish(ctx context.Context) (c Certificate, err error) {
 	if e.record.Certificate, err = json.Marshal(c); err != nil {
 		return c, err
 	}
-	e.record.State, e.record.Finished = "done", &now
+	e.record.State, e.record.Sealed, e.record.Finished = StateDone, "", &now
 	return c, e.rows.SaveErasure(ctx, e.record)
 }
 
@@ -588,13 +657,6 @@ func add(to, n map[string]int64) {
 	}
 }
 
-// atLeast raises what of n is less than there was.
-func atLeast(n, was map[string]int64) {
-	for k, v := range was {
-		n[k] = max(n[k], v)
-	}
-}
-
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
@@ -602,19 +664,4 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	}
-}
-
-// TextIDs are the ids that the carrier gave the texts a plan is about.
-func (s *Service) TextIDs(ctx context.Context, r Request, p Plan) (sids []string, err error) {
-	calls := map[string]bool{}
-	for _, c := range p.Calls {
-		calls[c] = true
-	}
-	_, err = s.Bus.Search(ctx, r.Tenant, 1, []string{events.SMSSent{}.Name()}, func(st bus.Stored) error {
-		if r.All || calls[st.Call()] || r.Caller != "" && field(st.Data, "to") == r.Caller {
-			sids = append(sids, field(st.Data, "sid"))
-		}
-		return nil
-	})
-	return sids, err
 }

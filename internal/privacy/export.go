@@ -25,7 +25,8 @@ const ExportSchema = "neurosphere.ai/export/caller/v1"
 type Row map[string]any
 
 // Document is everything kept about one caller of one business. Without a
-// Caller it is about calls of people whose number was withheld.
+// Caller it is about calls of people whose number was withheld, and what is
+// remembered of the business as a whole.
 type Document struct {
 	Schema     string           `json:"schema"`
 	Exported   time.Time        `json:"exported_at"`
@@ -123,7 +124,7 @@ func (s *Service) Export(ctx context.Context, t events.Tenant, caller string) (D
 const exportSlice = 500
 
 // ExportAll hands over everything kept about each caller of a business, and
-// last about calls of nobody known.
+// last about what is nobody's known.
 func (s *Service) ExportAll(ctx context.Context, t events.Tenant, each func(Document) error) error {
 	rows, err := s.Store.For(t)
 	if err != nil {
@@ -148,12 +149,15 @@ func (s *Service) ExportAll(ctx context.Context, t events.Tenant, each func(Docu
 		}
 	}
 	calls, err := rows.CallsOfNobody(ctx)
-	if err != nil || len(calls) == 0 {
+	if err != nil {
 		return err
 	}
 	all, err := s.documents(ctx, t, []string{""}, calls)
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
+	}
+	if len(calls)+len(all[0].Memories)+len(all[0].Statements) == 0 {
+		return nil
 	}
 	return each(all[0])
 }
@@ -192,7 +196,9 @@ func (s *Service) fill(ctx context.Context, t events.Tenant, d *Document, calls 
 		return err
 	}
 	about := store.Subject{Caller: d.Caller, Calls: calls}
-	if d.Caller != "" {
+	if d.Caller == "" {
+		about.Caller = events.Shared
+	} else {
 		first, err := rows.RowsAbout(ctx, about)
 		if err != nil {
 			return err

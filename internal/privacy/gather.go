@@ -26,6 +26,7 @@ type gathered struct {
 	texts map[string]bool   // message ids
 	facts map[uint64]string // to erase: name by sequence
 	ids   map[string]bool   // of those
+	sids  []string          // of those texts that were sent, as their carrier names them
 	kept  []events.Event    // of the caller: what stays, of which rows are made
 	of    map[string]bool   // callers of the calls
 
@@ -52,7 +53,8 @@ func gather(t events.Tenant, caller string, calls []string, until time.Time) *ga
 func aboutCallers() (names []string) {
 	for _, f := range events.Catalog {
 		switch f.(type) {
-		case events.TurnHeard, events.TurnSpoken, events.MessageTaken, events.SettingsChanged, events.CallErased, events.CallerErased, events.SMSDelivered, events.SMSFailed:
+		case events.TurnHeard, events.TurnSpoken, events.MessageTaken, events.SettingsChanged, events.CallErased, events.CallerErased, events.ErasureRequested,
+			events.SMSDelivered, events.SMSFailed:
 		default:
 			names = append(names, f.Name())
 		}
@@ -131,8 +133,13 @@ func field(data []byte, name string) string {
 // take notes a fact that is to go.
 func (g *gathered) take(s bus.Stored) {
 	g.facts[s.Seq] = s.Name
-	if e, err := s.Event(); err == nil {
-		g.ids[e.ID] = true
+	e, err := s.Event()
+	if err != nil {
+		return
+	}
+	g.ids[e.ID] = true
+	if f, ok := e.Fact.(events.SMSSent); ok {
+		g.sids = append(g.sids, f.SID)
 	}
 }
 

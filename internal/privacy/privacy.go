@@ -28,7 +28,8 @@ var (
 	ErrHeld = errors.New("the tenant's data is on hold: nothing is removed")
 )
 
-// Service exports and erases. All fields but Housekeep and Log are needed.
+// Service exports and erases. Bus, Store, Vault and Live are needed; the Ledger
+// is by whoever erases.
 type Service struct {
 	Bus    *bus.Bus
 	Store  *store.Store
@@ -38,7 +39,9 @@ type Service struct {
 	// Housekeep makes deleted bytes go from the files of the database; nil:
 	// somebody else does, and the certificate says so.
 	Housekeep Housekeeper
-	Dir       string // everything this installation keeps on disk; for Request.Verify
+	// ForgetTexts has the carrier forget texts by its ids; nil: people are to.
+	ForgetTexts func(sids []string) error
+	Dir         string // everything this installation keeps on disk; for Request.Verify
 }
 
 // Housekeeping cleans the files of a database as its administrator. Without a

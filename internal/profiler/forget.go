@@ -20,13 +20,10 @@ const (
 // forget erases again what a restored backup has brought back, and from then on
 // each day what is older than its tenant has it kept. Only whoever leads does.
 func (w *worker) forget(ctx context.Context, p *app.Platform) {
-	if p.Vault == nil {
+	s := w.privacy(p)
+	if s == nil {
 		w.log.Warn("nothing is erased or expires here: MASTER_KEY is not set")
 		return
-	}
-	s := &privacy.Service{
-		Bus: p.Bus, Store: p.Store, Vault: p.Vault, Live: Projection, Ledger: privacy.NewLedger(p.Config.Ledger()), Dir: p.Config.DataDir,
-		Housekeep: privacy.Housekeeping(func(ctx context.Context) string { return app.AdminDSN(ctx, p.Config) }),
 	}
 	restored, wait := false, time.Duration(0)
 	for {
@@ -36,6 +33,7 @@ func (w *worker) forget(ctx context.Context, p *app.Platform) {
 		case <-time.After(wait):
 		}
 		var err error
+		w.removing.Lock()
 		if !restored {
 			err = w.eraseAgain(ctx, s)
 			restored, wait = err == nil, sweepFirst
@@ -43,10 +41,23 @@ func (w *worker) forget(ctx context.Context, p *app.Platform) {
 			err = w.sweep(ctx, s)
 			wait = sweepEvery
 		}
+		w.removing.Unlock()
 		if err != nil && ctx.Err() == nil {
 			w.log.Error("what is to be forgotten is not yet", zap.Error(err))
 			wait = sweepAgain
 		}
+	}
+}
+
+// privacy is what exports and erases; nil without a key.
+func (w *worker) privacy(p *app.Platform) *privacy.Service {
+	if p.Vault == nil {
+		return nil
+	}
+	return &privacy.Service{
+		Bus: p.Bus, Store: p.Store, Vault: p.Vault, Live: Projection, Ledger: privacy.NewLedger(p.Config.Ledger()), Dir: p.Config.DataDir,
+		Housekeep:   privacy.Housekeeping(func(ctx context.Context) string { return app.AdminDSN(ctx, p.Config) }),
+		ForgetTexts: func(sids []string) error { return app.ForgetTexts(p.Config, sids) },
 	}
 }
 

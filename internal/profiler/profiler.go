@@ -76,6 +76,8 @@ type worker struct {
 	created  time.Time              // of the stream
 	floorAt  time.Time
 	refolds  chan events.Tenant // whose template may have changed
+	asked    asked
+	removing sync.Mutex // one at a time removes what is to be forgotten
 }
 
 // lead is the time during which this process is the active one.
@@ -105,11 +107,14 @@ func (w *worker) lead(ctx context.Context, p *app.Platform) error {
 		}
 	})
 	w.refolds = make(chan events.Tenant, 1024)
+	w.asked = asked{bell: make(chan struct{}, 1)}
 	beside.Go(func() { w.refold(ctx) })
 	beside.Go(func() { w.publishSettings(ctx, p) })
 	beside.Go(func() { w.forget(ctx, p) })
+	beside.Go(func() { w.erase(ctx, p) })
 	w.log.Info("active", zap.Uint64("from", floor+1))
-	return p.Bus.Follow(ctx, floor+1, readmodel.Filters(), w.apply)
+	filters := append(readmodel.Filters(), events.Filter(events.ErasureRequested{}.Name()))
+	return p.Bus.Follow(ctx, floor+1, filters, w.apply)
 }
 
 // floor is where to go on reading. A stream that has lost what was read of it,
@@ -214,11 +219,14 @@ func (w *worker) apply(ctx context.Context, batch []events.Event) error {
 		w.sound[id] = true
 	}
 	for _, e := range batch {
-		if _, ok := e.Fact.(events.SettingsChanged); ok {
+		switch e.Fact.(type) {
+		case events.SettingsChanged:
 			select {
 			case w.refolds <- e.Tenant:
 			case <-ctx.Done():
 			}
+		case events.ErasureRequested:
+			w.asked.add(e.Tenant)
 		}
 	}
 	if time.Since(w.floorAt) > floorEvery {

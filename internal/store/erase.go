@@ -272,7 +272,7 @@ type Erasure struct {
 	Calls       []string
 	By          string
 	Sealed      string // the number, until it is done
-	State       string // begun, done
+	State       string // see the states of privacy
 	Scanned     uint64 // of the stream, when it was done
 	Certificate json.RawMessage
 	Requested   time.Time
@@ -302,15 +302,42 @@ func (t *Tenant) SaveErasure(ctx context.Context, e Erasure) error {
 	})
 }
 
-// Erasures are all requests of a tenant, oldest first.
-func (t *Tenant) Erasures(ctx context.Context) ([]Erasure, error) {
-	return many(ctx, t, func(r pgx.CollectableRow) (e Erasure, err error) {
-		var calls []byte
-		var scanned int64
-		err = r.Scan(&e.ID, &e.Kind, &e.Ref, &calls, &e.By, &e.Sealed, &e.State, &scanned, &e.Certificate, &e.Requested, &e.Finished)
-		e.Scanned = uint64(scanned)
-		return e, errors.Join(err, json.Unmarshal(calls, &e.Calls))
-	}, `SELECT id, kind, ref, calls, by, sealed, state, scanned, certificate, requested_at, finished_at FROM erasures WHERE customer_id = $1 ORDER BY requested_at, id`)
+// AskErasure writes a request down unless there is one of its id, which stays
+// as it is.
+func (t *Tenant) AskErasure(ctx context.Context, e Erasure) error {
+	calls, err := json.Marshal(append([]string{}, e.Calls...))
+	if err != nil {
+		return err
+	}
+	return t.begin(ctx, func(q tx) error {
+		_, err := q.exec(ctx, `
+			INSERT INTO erasures (customer_id, id, kind, ref, calls, by, sealed, state, scanned, certificate, requested_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, '{}', $9) ON CONFLICT DO NOTHING`,
+			e.ID, e.Kind, e.Ref, string(calls), e.By, e.Sealed, e.State, e.Requested)
+		return err
+	})
+}
+
+const erasureColumns = `id, kind, ref, calls, by, sealed, state, scanned, certificate, requested_at, finished_at`
+
+func erasureOf(r pgx.CollectableRow) (e Erasure, err error) {
+	var calls []byte
+	var scanned int64
+	err = r.Scan(&e.ID, &e.Kind, &e.Ref, &calls, &e.By, &e.Sealed, &e.State, &scanned, &e.Certificate, &e.Requested, &e.Finished)
+	e.Scanned = uint64(scanned)
+	return e, errors.Join(err, json.Unmarshal(calls, &e.Calls))
+}
+
+// Erasures are all requests of a tenant, oldest first; with states, those in
+// one of them.
+func (t *Tenant) Erasures(ctx context.Context, states ...string) ([]Erasure, error) {
+	return many(ctx, t, erasureOf, `SELECT `+erasureColumns+` FROM erasures WHERE customer_id = $1 AND (state = ANY ($2) OR cardinality($2::text[]) = 0)
+		ORDER BY requested_at, id`, append([]string{}, states...))
+}
+
+// Erasure is one request of a tenant; ErrNotFound without it.
+func (t *Tenant) Erasure(ctx context.Context, id string) (Erasure, error) {
+	return one(ctx, t, erasureOf, `SELECT `+erasureColumns+` FROM erasures WHERE customer_id = $1 AND id = $2`, id)
 }
 
 // ProjectionActive reports whether some process is writing a projection.

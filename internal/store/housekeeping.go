@@ -83,11 +83,16 @@ func forgotten(ctx context.Context, c *pgx.Conn) error {
 // interrupted, and does not have others wait behind us for long.
 func rewrite(ctx context.Context, c *pgx.Conn, table string) (err error) {
 	for range lockTries {
-		_, err = c.Exec(ctx, `VACUUM (FULL, ANALYZE) `+table)
-		if err == nil || !isLockTimeout(err) {
-			return err
+		if _, err = c.Exec(ctx, `VACUUM (FULL, ANALYZE) `+table); !isLockTimeout(err) {
+			break
 		}
 	}
+	if err != nil {
+		return err
+	}
+	// Of a table without rows the statistics stay what they were, words and all.
+	_, err = c.Exec(ctx, `DELETE FROM pg_catalog.pg_statistic WHERE NOT EXISTS (SELECT FROM `+table+`)
+		AND (starelid = $1::regclass OR starelid IN (SELECT indexrelid FROM pg_index WHERE indrelid = $1::regclass))`, table)
 	return err
 }
 

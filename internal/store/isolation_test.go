@@ -627,10 +627,26 @@ func handles(t *testing.T) map[string]outcome {
 		"SaveErasure": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			return "", r.SaveErasure(ctx, store.Erasure{ID: "e", Kind: "call", By: "x", State: "begun", Requested: created})
 		}, "", "", true},
+		"AskErasure": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			if err := r.AskErasure(ctx, store.Erasure{ID: "e", Kind: "call", By: "x", State: "asked", Requested: created}); err != nil {
+				return "", err
+			}
+			e, err := r.Erasure(ctx, "e")
+			return e.State, err
+		}, "done", "asked", true},
 		"Erasures": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			all, err := r.Erasures(ctx)
-			return show(len(all), err)
-		}, "1", "0", false},
+			if err != nil {
+				return "", err
+			}
+			some, err := r.Erasures(ctx, "begun", "done")
+			none, err1 := r.Erasures(ctx, "begun")
+			return show([]int{len(all), len(some), len(none)}, errors.Join(err, err1))
+		}, "[1 1 0]", "[0 0 0]", false},
+		"Erasure": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			e, err := r.Erasure(ctx, "e")
+			return e.By, err
+		}, "Ann", "not found", false},
 		"Project": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			var applied uint64
 			err := r.Project(ctx, "p", created, func(p *store.Projection) error {

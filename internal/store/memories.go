@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"neurosphere.ai/neurosphere/events"
 )
 
 // conditions are what a query asks beside the tenant; ? stands for a value.
@@ -61,6 +63,7 @@ type Place struct {
 // MemoriesAsked says which memories are wanted; empty fields ask nothing.
 type MemoriesAsked struct {
 	User, Type, Key string
+	Shared          bool // beside the User's, those of the business as a whole
 	After           *Place
 	Limit           int
 }
@@ -78,7 +81,12 @@ func (t *Tenant) Memories(ctx context.Context, ask MemoriesAsked) ([]MemoryOf, e
 }
 
 func (ask MemoriesAsked) where(c *conditions) {
-	for _, x := range [][2]string{{` AND user_id = ?`, ask.User}, {` AND type = ?`, ask.Type}, {` AND key = ?`, ask.Key}} {
+	if ask.User != "" && ask.Shared {
+		c.add(` AND user_id IN (?, ?)`, ask.User, events.Shared)
+	} else if ask.User != "" {
+		c.add(` AND user_id = ?`, ask.User)
+	}
+	for _, x := range [][2]string{{` AND type = ?`, ask.Type}, {` AND key = ?`, ask.Key}} {
 		if x[1] != "" {
 			c.add(x[0], x[1])
 		}

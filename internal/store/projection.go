@@ -320,7 +320,8 @@ type CallerRows struct {
 	Lead     LeadRow
 }
 
-// SaveCaller replaces everything folded about a caller with rows.
+// SaveCaller replaces everything folded about a caller with rows; of
+// events.Shared that is memories alone.
 func (p *Projection) SaveCaller(rows CallerRows) { p.rows.callers = append(p.rows.callers, rows) }
 
 // DropCaller removes everything folded about a caller nothing is known of any

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"neurosphere.ai/neurosphere/events"
 )
 
 // gathered is what a projection is about to write.
@@ -379,6 +381,8 @@ func (g *gathered) writeCallers(do queue) error {
 	c := g.callers
 	users := append(column(c, func(r CallerRows) string { return r.Profile.User }), g.dropped...)
 	do(len(users), `DELETE FROM memories WHERE customer_id = $1 AND user_id = ANY ($2)`, users)
+	remembered := c
+	c = slices.DeleteFunc(slices.Clone(c), func(r CallerRows) bool { return r.Profile.User == events.Shared })
 	for _, table := range []string{"caller_profiles", "personality_averages", "leads"} {
 		do(len(g.dropped), `DELETE FROM `+table+` WHERE customer_id = $1 AND user_id = ANY ($2)`, g.dropped)
 	}
@@ -399,10 +403,12 @@ func (g *gathered) writeCallers(do queue) error {
 	var m []MemoryRow
 	var leads []CallerRows
 	var nowhere, averages []string
-	for _, r := range c {
+	for _, r := range remembered {
 		for _, one := range r.Memories {
 			owners, m = append(owners, r.Profile.User), append(m, one)
 		}
+	}
+	for _, r := range c {
 		if r.Lead.Stage != "" {
 			leads = append(leads, r)
 		} else {
