@@ -61,7 +61,7 @@ var allowed = map[string]string{
 	"cmd/notifier":     "internal/app internal/notifier",
 	"cmd/memory":       "internal/app internal/memory",
 	"cmd/neurosphere": "events internal/app internal/bus internal/bus/embedded internal/store internal/settings internal/simulated internal/twilio internal/replay internal/privacy internal/legacy internal/moving internal/vault " +
-		"internal/readmodel " + // its tests
+		"internal/readmodel " + // whose rows an import folds
 		strings.Join(workers, " "),
 
 	"internal/testenv": "events internal/bus internal/bus/embedded internal/store internal/settings internal/simulated",

@@ -157,6 +157,9 @@ type CallerErased struct {
 	Ref   string   `json:"ref"`
 	By    string   `json:"by"`
 	Calls []string `json:"calls,omitempty"` // that went with it; what else comes of them is left out
+	// Erasure tells one erasure of the same caller from another. What was true of
+	// them until the event's time is left out, whenever it is stored.
+	Erasure string `json:"erasure,omitempty"`
 }
 
 // Name is "call.summarized".
@@ -192,4 +195,9 @@ func (f LeadStaged) identity() []string      { return []string{f.Caller, f.Stage
 func (f MemoryStored) identity() []string    { return []string{f.Memory} }
 func (f MemoryForgotten) identity() []string { return []string{f.Memory} }
 func (f CallerCorrected) identity() []string { return []string{f.Caller, f.Field, f.Nth} }
-func (f CallerErased) identity() []string    { return []string{f.Ref} }
+func (f CallerErased) identity() []string {
+	if f.Erasure == "" { // as it was before there was one
+		return []string{f.Ref}
+	}
+	return []string{f.Ref, f.Erasure}
+}

@@ -14,6 +14,7 @@ import (
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/moving"
 	"neurosphere.ai/neurosphere/internal/profiler"
+	"neurosphere.ai/neurosphere/internal/readmodel"
 	"neurosphere.ai/neurosphere/internal/replay"
 	"neurosphere.ai/neurosphere/internal/store"
 )
@@ -141,7 +142,7 @@ func movingReach(ctx context.Context, o *moving.Options) (r *reach, b *bus.Bus, 
 		o.Vault, err = app.OpenVault(r.cfg)
 	}
 	if err == nil {
-		o.Fold, err = foldByReplay(b, s)
+		o.Fold, err = foldByReplay(b, s, o.Vault.Callers)
 	}
 	if err != nil {
 		r.close()
@@ -153,10 +154,10 @@ func movingReach(ctx context.Context, o *moving.Options) (r *reach, b *bus.Bus, 
 }
 
 // foldByReplay puts rows made anew from the log in the place of a tenant's.
-func foldByReplay(b *bus.Bus, s *store.Store) (func(context.Context, events.Tenant) error, error) {
+func foldByReplay(b *bus.Bus, s *store.Store, refs readmodel.Refs) (func(context.Context, events.Tenant) error, error) {
 	build, err := buildOf()
 	return func(ctx context.Context, t events.Tenant) error {
-		_, err := replay.Run(ctx, b, s, replay.Options{Live: profiler.Projection, Tenant: t, Swap: true, Build: build})
+		_, err := replay.Run(ctx, b, s, replay.Options{Live: profiler.Projection, Tenant: t, Swap: true, Build: build, Refs: refs})
 		return err
 	}, err
 }

@@ -19,7 +19,7 @@ import (
 
 func (s *served) moving(file string) moving.Options {
 	s.t.Helper()
-	fold, err := foldByReplay(s.Bus, s.Store)
+	fold, err := foldByReplay(s.Bus, s.Store, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

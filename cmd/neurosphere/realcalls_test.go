@@ -290,7 +290,7 @@ func killed(t *testing.T, b *bus.Bus, db *testenv.Database, stage string) {
 // time, to the code that makes rows.
 func thrice(t *testing.T, db *testenv.Database, log []events.Event) {
 	t.Helper()
-	models, err := readmodel.New()
+	models, err := readmodel.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

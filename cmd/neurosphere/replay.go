@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/app"
 	"neurosphere.ai/neurosphere/internal/profiler"
 	"neurosphere.ai/neurosphere/internal/replay"
 	"neurosphere.ai/neurosphere/internal/settings"
@@ -87,6 +88,13 @@ func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	b, err := r.bus(ctx)
 	if err != nil {
 		return err
+	}
+	v, err := app.OpenVault(r.cfg)
+	if err != nil {
+		return app.Wrong(err)
+	}
+	if o.Refs = v.Callers; v == nil {
+		fmt.Fprintln(os.Stderr, "MASTER_KEY is not set: what arrived late about callers who were erased is not told from the rest")
 	}
 	report, err := replay.Run(ctx, b, s, o)
 	if ctx.Err() != nil {

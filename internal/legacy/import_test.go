@@ -44,7 +44,7 @@ func facts(t testing.TB, b *bus.Bus, tenant events.Tenant) (out []events.Event) 
 // project writes the rows of all facts of a tenant, as a profiler does.
 func project(t testing.TB, d *testenv.Database, b *bus.Bus, tenant events.Tenant) {
 	t.Helper()
-	models, err := readmodel.New()
+	models, err := readmodel.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

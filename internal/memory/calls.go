@@ -16,6 +16,7 @@ import (
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/mask"
 	"neurosphere.ai/neurosphere/internal/store"
+	"neurosphere.ai/neurosphere/internal/vault"
 )
 
 func (s *service) callRoutes(a *api) {
@@ -78,6 +79,11 @@ func (s *service) processCall(ctx context.Context, who asker, in *processCallIn)
 		if out.Body.CallID, err = callID(who, user, in); err != nil {
 			return nil, err
 		}
+	}
+	if gone, err := s.erasedSince(ctx, who, user, start); err != nil {
+		return nil, err
+	} else if gone {
+		return nil, fail(http.StatusGone, "this caller was erased after that call")
 	}
 	defer s.calls.lock(who.tenant.String() + "/" + out.Body.CallID)()
 	if done, err := s.takenIn(ctx, who, out.Body.CallID); err != nil || done {
@@ -182,6 +188,16 @@ const byVoice = false
 
 // alone is a text that belongs to no conversation, without such numbers.
 func alone(text string) string { return mask.New().Caller(text, byVoice).Text }
+
+// erasedSince reports whether a caller was erased after a call of theirs began.
+func (s *service) erasedSince(ctx context.Context, who asker, user string, start time.Time) (bool, error) {
+	ref, err := s.vault.Ref(who.tenant, vault.Caller, user)
+	if err != nil {
+		return false, err
+	}
+	until, err := who.rows.ErasedUntil(ctx, ref)
+	return !start.After(until), err
+}
 
 // takenIn reports whether a call has been taken in already.
 func (s *service) takenIn(ctx context.Context, who asker, call string) (bool, error) {

@@ -13,6 +13,7 @@ import (
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/mask"
+	"neurosphere.ai/neurosphere/internal/vault"
 )
 
 func history(pairs ...string) (out [][2]string) {
@@ -145,6 +146,17 @@ func testSameCallIsTakenInOnce(t *testing.T, w *world) {
 	// Erased, it is not taken in again.
 	a.state("", spokenAt, events.CallerErased{Ref: "x", By: "staff:1", Calls: []string{ids[0]}})
 	a.want(410, "POST", "/v2/process-call", body)
+	// A call from before its caller was erased is not taken in, a later one is.
+	ref, err := w.vault.Ref(b.id, vault.Caller, ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.state("", spokenAt, events.CallerErased{Ref: ref, By: "staff:1", Erasure: "e"})
+	held := map[string]any{"user_id": ann, "conversation_history": history("user", "Hi"), "started_at": spokenAt.Add(-time.Hour)}
+	b.want(410, "POST", "/v2/process-call", held)
+	b.want(404, "GET", "/v2/profile/%2B12065550142", nil)
+	held["started_at"] = spokenAt.Add(time.Hour)
+	b.want(202, "POST", "/v2/process-call", held)
 	// Cut short after its first fact, it is taken in when it comes again.
 	c := w.tenant(t)
 	c.state("cut", spokenAt, events.CallReceived{From: ann, To: "+12065550100", Via: events.ViaAPI})

@@ -86,7 +86,7 @@ type service struct {
 }
 
 func newService(p *app.Platform) (*service, error) {
-	models, err := readmodel.New()
+	models, err := readmodel.New(p.Vault.Callers)
 	if err != nil {
 		return nil, err
 	}

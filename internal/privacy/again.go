@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/store"
+	"neurosphere.ai/neurosphere/internal/vault"
 )
 
 // lateFor is how long facts are looked for that came after their call was
@@ -143,7 +146,7 @@ func (s *Service) numberOf(ctx context.Context, e Entry, record store.Erasure) (
 			return false, nil
 		}
 		tried[number] = true
-		ref, err := s.Vault.Ref(e.Tenant, refPurpose, number)
+		ref, err := s.Vault.Ref(e.Tenant, vault.Caller, number)
 		return ref == e.Ref, err
 	}
 	rows, err := s.Store.For(e.Tenant)
@@ -184,45 +187,112 @@ func (s *Service) numberOf(ctx context.Context, e Entry, record store.Erasure) (
 
 const callersAtOnce = 1000
 
-// Late removes facts that arrived after the call they are of was erased, and
-// returns how many.
+// Late removes facts that arrived after the call or the caller they are of was
+// erased, and were true before, and returns how many.
 func (s *Service) Late(ctx context.Context, t events.Tenant) (n int, err error) {
 	rows, err := s.Store.For(t)
 	if err != nil {
 		return 0, err
 	}
-	all, err := rows.Erasures(ctx)
+	all, err := rows.Erasures(ctx, StateErased, StateDone)
+	if err != nil {
+		return 0, err
+	}
+	all = slices.DeleteFunc(all, func(r store.Erasure) bool { return r.Kind == KindTenant || time.Since(r.Requested) > lateFor })
+	numbers, err := s.lateCallers(ctx, t, all)
 	if err != nil {
 		return 0, err
 	}
 	for _, r := range all {
-		if r.State != StateDone && r.State != StateErased || len(r.Calls) == 0 || time.Since(r.Requested) > lateFor {
-			continue
-		}
-		e, err := s.begin(ctx, Request{Tenant: t, Call: r.Calls[0], By: r.By})
-		if err != nil {
-			return n, err
-		}
-		e.record, e.found = r, gather(t, "", r.Calls, time.Time{})
-		e.found.read = r.Scanned
-		if err := e.found.search(ctx, s.Bus); err != nil {
-			return n, err
-		}
-		if len(e.found.facts) > 0 {
-			if err := e.removeRows(ctx); err != nil {
-				return n, err
-			}
-			if err := e.removeFacts(ctx, e.found.seqs()); err != nil {
-				return n, err
-			}
-			n += len(e.found.facts)
-		}
-		r.Scanned = e.found.read
-		if err := rows.SaveErasure(ctx, r); err != nil {
+		removed, err := s.late(ctx, t, r, numbers[r.ID])
+		if n += removed; err != nil {
 			return n, err
 		}
 	}
 	return n, nil
+}
+
+// lateCallers are the numbers of erased callers of whom the log holds, again,
+// what was true before, by erasure.
+func (s *Service) lateCallers(ctx context.Context, t events.Tenant, all []store.Erasure) (map[string]string, error) {
+	out, of, from := map[string]string{}, map[string][]store.Erasure{}, uint64(math.MaxUint64)
+	for _, r := range all {
+		if r.Ref != "" {
+			of[r.Ref] = append(of[r.Ref], r)
+			from = min(from, r.Scanned+1)
+		}
+	}
+	if len(of) == 0 {
+		return out, nil
+	}
+	ref, err := s.Vault.Callers(t)
+	if err != nil {
+		return nil, err
+	}
+	_, err = s.Bus.Search(ctx, t, from, aboutCallers(), func(st bus.Stored) error {
+		e, err := st.Event()
+		if err != nil {
+			return nil //nolint:nilerr // whose it is cannot be read
+		}
+		who := events.CallerOf(e.Fact)
+		if !events.Identified(who) {
+			return nil
+		}
+		for _, r := range of[ref(who)] {
+			if st.Seq > r.Scanned && !events.TrueSince(e).After(r.Requested) {
+				out[r.ID] = who
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// late removes what has come of an erasure since; of its caller too, whose
+// number is known again then.
+func (s *Service) late(ctx context.Context, t events.Tenant, r store.Erasure, number string) (n int, err error) {
+	req := Request{Tenant: t, Caller: number, By: r.By}
+	if number == "" {
+		if len(r.Calls) == 0 {
+			return 0, nil
+		}
+		req.Call = r.Calls[0]
+	}
+	e, err := s.begin(ctx, req)
+	if err != nil {
+		return 0, err
+	}
+	if err := e.recall(r); err != nil {
+		return 0, err
+	}
+	if number == "" {
+		e.found = gather(t, "", r.Calls, time.Time{})
+		e.found.read = r.Scanned
+	} else { // what stays is looked for in the whole log
+		e.found = gather(t, number, r.Calls, r.Requested)
+	}
+	if err := e.found.search(ctx, s.Bus); err != nil {
+		return 0, err
+	}
+	if len(e.found.facts) > 0 {
+		e.record.Calls = sorted(e.found.calls)
+		for _, call := range e.record.Calls {
+			if slices.Contains(r.Calls, call) {
+				continue
+			}
+			if _, err := s.Bus.Publish(ctx, events.New(t, call, r.Requested, events.CallErased{By: r.By})); err != nil {
+				return 0, fmt.Errorf("state it: %w", err)
+			}
+		}
+		if err := e.removeRows(ctx); err != nil {
+			return 0, err
+		}
+		if err := e.removeFacts(ctx, e.found.seqs()); err != nil {
+			return 0, err
+		}
+	}
+	e.record.Scanned = e.found.read
+	return len(e.found.facts), e.rows.SaveErasure(ctx, e.record)
 }
 
 // CertificateOf reads the certificate of a record.
@@ -251,7 +321,7 @@ func (s *Service) Erased(t events.Tenant) (func(caller string) bool, error) {
 		return nil, errors.New("callers were erased, and without MASTER_KEY they cannot be told from others")
 	}
 	return func(caller string) bool {
-		ref, err := s.Vault.Ref(t, refPurpose, caller)
+		ref, err := s.Vault.Ref(t, vault.Caller, caller)
 		return err != nil || refs[ref]
 	}, nil
 }

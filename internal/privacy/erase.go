@@ -16,10 +16,10 @@ import (
 	"neurosphere.ai/neurosphere/internal/readmodel"
 	"neurosphere.ai/neurosphere/internal/settings"
 	"neurosphere.ai/neurosphere/internal/store"
+	"neurosphere.ai/neurosphere/internal/vault"
 )
 
 const (
-	refPurpose  = "caller"  // of vault.Ref; the same for all who name a caller
 	sealPurpose = "erasure" // of vault.Seal
 	lookEvery   = 200 * time.Millisecond
 	behindWait  = 30 * time.Second // for whoever writes rows
@@ -86,7 +86,7 @@ func (s *Service) begin(ctx context.Context, r Request) (*erasing, error) {
 	if e.rows, err = s.Store.For(r.Tenant); err != nil {
 		return nil, err
 	}
-	if e.models, err = readmodel.New(); err != nil {
+	if e.models, err = readmodel.New(s.Vault.Callers); err != nil {
 		return nil, err
 	}
 	e.created, err = s.Bus.StreamCreated(ctx)
@@ -172,7 +172,7 @@ func (e *erasing) ref() (string, error) {
 	if e.Caller == "" {
 		return "", nil
 	}
-	return e.Vault.Ref(e.Tenant, refPurpose, e.Caller)
+	return e.Vault.Ref(e.Tenant, vault.Caller, e.Caller)
 }
 
 // sealed is the caller's number for as long as it is needed, if there is one.
@@ -376,8 +376,12 @@ func (e *erasing) busy(ctx context.Context) (bool, error) {
 // state publishes what is erased, so that whatever else comes of it is left
 // out, wherever it arrives.
 func (e *erasing) state(ctx context.Context) error {
+	at := e.record.Requested
+	if e.entry != nil {
+		at = e.entry.At // what became true since stays
+	}
 	publish := func(call string, f events.Fact) (events.Event, error) {
-		ev := events.New(e.Tenant, call, e.record.Requested, f)
+		ev := events.New(e.Tenant, call, at, f)
 		seq, err := e.Bus.Publish(ctx, ev)
 		if err != nil {
 			return ev, err
@@ -396,9 +400,8 @@ func (e *erasing) state(ctx context.Context) error {
 	}
 	stated := map[string]bool{}
 	if e.Caller != "" {
-		// Of a caller erased a moment ago this is the same fact, with the calls
-		// there were then.
-		ev, err := publish("", events.CallerErased{Ref: e.record.Ref, By: e.record.By, Calls: e.record.Calls})
+		// Stated a moment ago this is the same fact, with the calls there were then.
+		ev, err := publish("", events.CallerErased{Ref: e.record.Ref, By: e.record.By, Calls: e.record.Calls, Erasure: e.record.ID})
 		if err != nil {
 			return fmt.Errorf("state it: %w", err)
 		}

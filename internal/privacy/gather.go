@@ -150,11 +150,11 @@ func (g *gathered) named(s bus.Stored) {
 		g.take(s)
 		return
 	}
-	who, call, text := subjectOf(e)
-	if who != g.caller {
+	if events.CallerOf(e.Fact) != g.caller {
 		return // in somebody else's words
 	}
-	stays := !g.until.IsZero() && e.Time.After(g.until)
+	call, text := events.MakesCall(e.Fact), textOf(e.Fact)
+	stays := !g.until.IsZero() && events.TrueSince(e).After(g.until)
 	switch {
 	case call && stays && !g.calls[e.Call]:
 		g.later[e.Call] = true
@@ -175,45 +175,20 @@ func (g *gathered) named(s bus.Stored) {
 // keep notes a fact that stays.
 func (g *gathered) keep(e events.Event) {
 	g.kept = append(g.kept, e)
-	if _, _, text := subjectOf(e); text != "" {
+	if text := textOf(e.Fact); text != "" {
 		g.keptTexts[text] = true
 	}
 }
 
-// subjectOf is the number of whoever a fact is about, whether that makes its
-// call one of theirs, and the text it is of.
-func subjectOf(e events.Event) (who string, call bool, text string) {
-	switch f := e.Fact.(type) {
-	case events.CallReceived:
-		return f.From, true, ""
-	case events.CallEnded:
-		return f.From, true, ""
-	case events.CallSummarized:
-		return f.Caller, true, ""
-	case events.CallRederived:
-		return f.Summarized.Caller, true, ""
-	case events.MemoryStored:
-		return f.Caller, false, ""
-	case events.MemoryForgotten:
-		return f.Caller, false, ""
-	case events.CallerCorrected:
-		return f.Caller, false, ""
-	case events.CallerImported:
-		return f.Caller, false, ""
-	case events.LeadStaged:
-		return f.Caller, false, ""
+// textOf is the text a fact to or from a number is of.
+func textOf(f events.Fact) string {
+	switch f := f.(type) {
 	case events.SMSRequested:
-		return f.To, false, f.Message
+		return f.Message
 	case events.SMSSent:
-		return f.To, false, f.Message
-	case events.SMSReceived:
-		return f.From, false, ""
-	case events.SMSOptedOut:
-		return f.Number, false, ""
-	case events.SMSOptedIn:
-		return f.Number, false, ""
+		return f.Message
 	}
-	return "", false, ""
+	return ""
 }
 
 // ofCalls takes a fact of the calls that are to go, and notes those of calls

@@ -141,7 +141,7 @@ func (i *installation) publish(all ...events.Event) {
 func (i *installation) project() {
 	i.t.Helper()
 	ctx := i.t.Context()
-	models, err := readmodel.New()
+	models, err := readmodel.New(i.service.Vault.Callers)
 	if err != nil {
 		i.t.Fatal(err)
 	}
@@ -169,6 +169,39 @@ func (i *installation) project() {
 		}
 		return nil
 	})
+	if err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+// seq is the next one that nothing has been written of.
+func (i *installation) seq() uint64 {
+	i.t.Helper()
+	last, err := i.bus.LastSeq(i.t.Context())
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return last + 1
+}
+
+// apply writes the rows of one event, stored or not.
+func (i *installation) apply(e events.Event) {
+	i.t.Helper()
+	models, err := readmodel.New(i.service.Vault.Callers)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	created, err := i.bus.StreamCreated(i.t.Context())
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	t, err := i.store.For(e.Tenant)
+	if err == nil {
+		err = t.Project(i.t.Context(), live, created, func(p *store.Projection) error {
+			touched, err := models.Apply(p, []events.Event{e})
+			return errors.Join(err, models.Fold(p, touched))
+		})
+	}
 	if err != nil {
 		i.t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func Run(ctx context.Context, p *app.Platform) error {
 	if p.Store == nil {
 		return app.Wrong(errors.New("profiler: DATABASE_URL is needed"))
 	}
-	models, err := readmodel.New()
+	models, err := readmodel.New(p.Vault.Callers)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ var began = time.Date(2026, 5, 6, 15, 0, 0, 0, time.UTC)
 
 func newWorker(t *testing.T, db *testenv.Database) *worker {
 	t.Helper()
-	models, err := readmodel.New()
+	models, err := readmodel.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ func TestSameRowsAfterReplay(t *testing.T) {
 	}
 	for _, tenant := range []events.Tenant{1, 2} {
 		want := live.Rows(t, tenant)
-		for _, table := range []string{"calls", "messages_taken", "call_summaries", "caller_facts", "memories", "caller_profiles", "personality_metrics", "personality_averages", "leads", "texts", "sms_opt_outs", "transfers", "recordings", "tenant_templates", "erased_calls"} {
+		for _, table := range []string{"calls", "messages_taken", "call_summaries", "caller_facts", "memories", "caller_profiles", "personality_metrics", "personality_averages", "leads", "texts", "sms_opt_outs", "transfers", "recordings", "tenant_templates", "erased_calls", "erased_callers"} {
 			if len(want[table]) == 0 {
 				t.Errorf("nothing in %s", table)
 			}
@@ -368,6 +368,7 @@ func TestErasedCallsLeaveNoRows(t *testing.T) {
 		got := timeless(t, db.Rows(t, 1))
 		delete(got, "projection_offsets")
 		delete(got, "erased_calls")
+		delete(got, "erased_callers")
 		return got
 	}
 	want := rows()

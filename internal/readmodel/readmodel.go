@@ -46,11 +46,12 @@ func filters(subject func(name string) string) (out []string) {
 // Models write the read models.
 type Models struct {
 	templates map[string]events.Template // the program's own, for calls older than the tenant's first settings
+	refs      Refs
 }
 
 // New is Models with the templates the program ships.
-func New() (Models, error) {
-	m := Models{templates: map[string]events.Template{}}
+func New(refs Refs) (Models, error) {
+	m := Models{templates: map[string]events.Template{}, refs: refs}
 	all, err := store.Templates()
 	for _, t := range all {
 		m.templates[t.ID] = t
@@ -60,7 +61,8 @@ func New() (Models, error) {
 
 // Apply writes what a tenant's events say and names the callers whose profiles
 // that changes, sorted; they are to be folded. What comes of a call that was
-// erased, before or after, leads to no rows.
+// erased, before or after, leads to no rows, and neither does what was true of a
+// caller before they were erased.
 func (m Models) Apply(p *store.Projection, all []events.Event) (touched []string, err error) {
 	calls := map[string]bool{}
 	for _, e := range all {
@@ -72,19 +74,34 @@ func (m Models) Apply(p *store.Projection, all []events.Event) (touched []string
 	if err != nil {
 		return nil, err
 	}
+	forgotten, err := m.forgotten(p, all)
+	if err != nil {
+		return nil, err
+	}
 	callers := map[string]bool{}
 	for _, e := range all {
-		if now := erases(e); len(now) > 0 {
-			users, err := p.EraseCalls(e, now)
-			if err != nil {
-				return nil, fmt.Errorf("apply event %s: %w", e.ID, err)
-			}
-			for _, u := range users {
-				callers[u] = true
-			}
-			for _, call := range now {
-				erased[call] = true
-			}
+		late := forgotten.late(e)
+		now := erases(e)
+		if late && events.MakesCall(e.Fact) {
+			now = append(now, e.Call)
+		}
+		users, err := p.EraseCalls(e, now)
+		if f, ok := e.Fact.(events.CallerErased); ok && err == nil {
+			var more []string
+			more, err = forgotten.erase(e, f.Ref)
+			users = append(users, more...)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("apply event %s: %w", e.ID, err)
+		}
+		for _, u := range users {
+			callers[u] = true
+		}
+		for _, call := range now {
+			erased[call] = true
+		}
+		if late {
+			continue
 		}
 		if slices.ContainsFunc(ofCalls(e), func(call string) bool { return erased[call] }) {
 			continue

@@ -42,6 +42,7 @@ type Options struct {
 	Caller string        // compare and swap this caller's rows only; needs Tenant
 	AsOf   time.Time     // leave out what became true later; zero: nothing
 	Swap   bool          // put the rebuilt rows in the place of those in use
+	Refs   readmodel.Refs
 	// Build tells one build of the program from another: what was begun by one
 	// is not continued by another.
 	Build string
@@ -90,7 +91,7 @@ type run struct {
 // Run replays. Stopped at any moment, it goes on where it was when it is run
 // again with the same Options. Replays of one database take turns.
 func Run(ctx context.Context, b *bus.Bus, s *store.Store, o Options) (Report, error) {
-	models, err := readmodel.New()
+	models, err := readmodel.New(o.Refs)
 	if err != nil {
 		return Report{}, err
 	}

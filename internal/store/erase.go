@@ -58,6 +58,7 @@ func subjects() map[string]string {
 		"tenant_templates":   "", // which fields there are
 		"projection_offsets": "", // how far the log has been read
 		"erased_calls":       "", // that they were erased
+		"erased_callers":     "", // likewise
 		"erasures":           "", // likewise
 	}
 }

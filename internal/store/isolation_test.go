@@ -411,6 +411,55 @@ func writes(id events.Tenant, name string) map[string]func(*store.Projection) er
 			}
 			return err
 		},
+		"CallersErased": func(p *store.Projection) error {
+			p.SetApplied(1, "e")
+			if p.CallersErased() {
+				return errors.New("somebody was erased")
+			}
+			return nil
+		},
+		"EraseCaller": func(p *store.Projection) error {
+			return p.EraseCaller(event(id, "", 22, events.CallerErased{Ref: "ref"}), "ref")
+		},
+		"ErasedUntil": func(p *store.Projection) error {
+			if err := p.EraseCaller(event(id, "", 23, events.CallerErased{Ref: "another"}), "another"); err != nil {
+				return err
+			}
+			until, err := p.ErasedUntil([]string{"another", "nobody"})
+			if err == nil && (len(until) != 1 || until["another"].IsZero()) {
+				err = fmt.Errorf("erased %v", until)
+			}
+			return err
+		},
+		"Numbers": func(p *store.Projection) error {
+			if err := p.Stated(event(id, "", 24, staged), staged.Caller, staged); err != nil {
+				return err
+			}
+			p.Received(event(id, "CA7", 25, received), received)
+			all, err := p.Numbers()
+			if err == nil && (!slices.Contains(all, staged.Caller) || !slices.Contains(all, received.From)) {
+				err = fmt.Errorf("numbers %v", all)
+			}
+			return err
+		},
+		"Forget": func(p *store.Projection) error {
+			const number = "+16"
+			p.Received(event(id, "CA6", 26, received), events.CallReceived{From: number, To: "+1"})
+			p.Text(event(id, "", 27, message), store.TextChange{Message: "m6", Recipient: number, Sent: &at})
+			p.OptOut(event(id, "", 28, optedOut), number, true)
+			if err := p.Stated(event(id, "", 29, staged), number, staged); err != nil {
+				return err
+			}
+			users, err := p.Forget(event(id, "", 30, events.CallerErased{}), number, at.Add(time.Hour))
+			if err == nil && !slices.Equal(users, []string{number}) {
+				err = fmt.Errorf("callers %v", users)
+			}
+			left, err1 := p.Numbers()
+			if err == nil && err1 == nil && slices.Contains(left, number) {
+				err1 = fmt.Errorf("numbers %v", left)
+			}
+			return errors.Join(err, err1)
+		},
 		"OptOut":     plain(func(p *store.Projection) { p.OptOut(event(id, "", 8, optedOut), optedOut.Number, true) }),
 		"SaveCaller": plain(func(p *store.Projection) { p.SaveCaller(known(name)) }),
 		"SetApplied": plain(func(p *store.Projection) { p.SetApplied(9, "e") }),
@@ -448,7 +497,7 @@ func seeded(t *testing.T, name string) (events.Tenant, *store.Tenant) {
 	s, rows := customer(t)
 	write := func(p *store.Projection) error {
 		all := writes(s.Tenant, name)
-		for _, control := range []string{"CallerFacts", "CallersAfter", "Template", "Refold", "Refolded", "DropCaller", "Erase"} { // they write nothing but their own control
+		for _, control := range []string{"CallerFacts", "CallersAfter", "Template", "Refold", "Refolded", "DropCaller", "Erase", "CallersErased", "Forget", "Numbers"} { // they write nothing but their own control
 			delete(all, control)
 		}
 		for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -514,7 +563,7 @@ func TestEventsOfOthersAreRefused(t *testing.T) {
 	b, rows := customer(t)
 	empty := dump(t, su, b.Tenant)
 	all := writes(a.Tenant, "Ann")
-	for _, name := range []string{"SaveCaller", "SetApplied", "DropCaller", "Erase"} {
+	for _, name := range []string{"SaveCaller", "SetApplied", "DropCaller", "Erase", "CallersErased"} {
 		delete(all, name) // they take no event
 	}
 	for name, write := range all {
@@ -633,7 +682,7 @@ func handles(t *testing.T) map[string]outcome {
 			}
 			e, err := r.Erasure(ctx, "e")
 			return e.State, err
-		}, "done", "asked", true},
+		}, "done", "asked", false},
 		"Erasures": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			all, err := r.Erasures(ctx)
 			if err != nil {
@@ -643,6 +692,10 @@ func handles(t *testing.T) map[string]outcome {
 			none, err1 := r.Erasures(ctx, "begun")
 			return show([]int{len(all), len(some), len(none)}, errors.Join(err, err1))
 		}, "[1 1 0]", "[0 0 0]", false},
+		"ErasedUntil": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			until, err := r.ErasedUntil(ctx, "ref")
+			return show(until.IsZero(), err)
+		}, "false", "true", false},
 		"Erasure": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			e, err := r.Erasure(ctx, "e")
 			return e.By, err

@@ -23,12 +23,13 @@ type Projection struct {
 	Applied uint64 // sequence of the last event applied before
 	Event   string // its id; empty where a former version applied it
 
-	ctx    context.Context
-	q      tx
-	name   string
-	rows   gathered
-	erased bool  // calls of the tenant were
-	err    error // why nothing may be written
+	ctx     context.Context
+	q       tx
+	name    string
+	rows    gathered
+	erased  bool  // calls of the tenant were
+	forgets bool  // callers of the tenant were erased
+	err     error // why nothing may be written
 }
 
 // Project runs f in such a transaction. streamCreated is when the stream came
@@ -60,16 +61,18 @@ func (t *Tenant) project(ctx context.Context, into, name string, streamCreated t
 			Event   string
 			Created time.Time
 			Erased  bool
+			Forgets bool
 		}
 		rows, err := query(ctx, q, pgx.RowToStructByPos[offset], `
-			SELECT seq, event_id, stream_created, EXISTS (SELECT FROM erased_calls WHERE customer_id = $1) FROM projection_offsets WHERE customer_id = $1 AND projection = $2 FOR UPDATE`, name)
+			SELECT seq, event_id, stream_created, EXISTS (SELECT FROM erased_calls WHERE customer_id = $1), EXISTS (SELECT FROM erased_callers WHERE customer_id = $1)
+			FROM projection_offsets WHERE customer_id = $1 AND projection = $2 FOR UPDATE`, name)
 		if err != nil {
 			return err
 		}
 		if !rows[0].Created.Equal(streamCreated) {
 			return ErrRecreated
 		}
-		p := &Projection{Applied: uint64(rows[0].Seq), Event: rows[0].Event, ctx: ctx, q: q, name: name, erased: rows[0].Erased}
+		p := &Projection{Applied: uint64(rows[0].Seq), Event: rows[0].Event, ctx: ctx, q: q, name: name, erased: rows[0].Erased, forgets: rows[0].Forgets}
 		if err := f(p); err != nil {
 			return err
 		}
@@ -336,11 +339,15 @@ var ofCalls = []string{"calls", "transfers", "recordings", "messages_taken", "te
 // erased, and remembers them. It names the callers who are to be folded anew.
 func (p *Projection) EraseCalls(e events.Event, calls []string) (users []string, err error) {
 	p.of(e)
-	if err := p.flush(); err != nil || len(calls) == 0 {
+	if len(calls) == 0 {
+		return nil, p.err
+	}
+	if err := p.flush(); err != nil {
 		return nil, err
 	}
 	p.erased = true
-	if _, err := p.q.exec(p.ctx, `INSERT INTO erased_calls (customer_id, call_id, seq) SELECT $1::int, call, $3 FROM unnest($2::text[]) AS call ON CONFLICT DO NOTHING`, calls, int64(e.Seq)); err != nil {
+	if _, err := p.q.exec(p.ctx, `INSERT INTO erased_calls AS x (customer_id, call_id, seq) SELECT DISTINCT $1::int, call, $3::bigint FROM unnest($2::text[]) AS call
+		ON CONFLICT (customer_id, call_id) DO UPDATE SET seq = greatest(x.seq, excluded.seq)`, calls, int64(e.Seq)); err != nil {
 		return nil, err
 	}
 	users, err = query(p.ctx, p.q, pgx.RowTo[string], `

@@ -42,6 +42,7 @@ var readModels = []readModel{
 	{"sms_opt_outs", []string{"number"}, "x.number = $2"},
 	{"tenant_templates", nil, ""},
 	{"erased_calls", []string{"call_id"}, ""},
+	{"erased_callers", []string{"ref"}, ""},
 }
 
 // Rebuild is Project for the read models beside those in use.

@@ -122,11 +122,34 @@ func (v *Vault) Open(t events.Tenant, purpose string, sealed []byte) (string, er
 // the same way: 32 hex digits of HMAC-SHA256. Nobody without the key can tell
 // whose it is, nor compare it with another tenant's.
 func (v *Vault) Ref(t events.Tenant, purpose, text string) (string, error) {
-	key, err := v.key(t, "ref/"+purpose)
+	ref, err := v.refs(t, purpose)
 	if err != nil {
 		return "", err
 	}
+	return ref(text), nil
+}
+
+func (v *Vault) refs(t events.Tenant, purpose string) (func(text string) string, error) {
+	key, err := v.key(t, "ref/"+purpose)
+	if err != nil {
+		return nil, err
+	}
 	h := hmac.New(sha256.New, key)
-	h.Write([]byte(text))
-	return hex.EncodeToString(h.Sum(nil)[:16]), nil
+	return func(text string) string {
+		h.Reset()
+		h.Write([]byte(text))
+		return hex.EncodeToString(h.Sum(nil)[:16])
+	}, nil
+}
+
+// Caller is the purpose of refs of callers, for all who name one.
+const Caller = "caller"
+
+// Callers names many of a tenant's callers, for one goroutine, as Ref does for
+// Caller. No vault names each of them by the empty text.
+func (v *Vault) Callers(t events.Tenant) (ref func(number string) string, err error) {
+	if v == nil {
+		return func(string) string { return "" }, nil
+	}
+	return v.refs(t, Caller)
 }
