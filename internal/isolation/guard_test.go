@@ -2,11 +2,9 @@ package isolation_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -49,7 +47,7 @@ const uncheckedFile = "ISOLATION_UNCHECKED"
 
 // A route without its check, any one of them, is noticed by the probe.
 func TestEveryRouteCheckIsNeeded(t *testing.T) {
-	binary, found := compileWith(t, cuts), filepath.Join(t.TempDir(), "unchecked.json")
+	binary, found := compileIn(t, ".", cuts, nil), filepath.Join(t.TempDir(), "unchecked.json")
 	cmd := exec.CommandContext(t.Context(), binary, "-test.run", "^TestRoutesUnchecked$", "-test.v")
 	cmd.Env = append(os.Environ(), uncheckedFile+"="+found, pageEnv+"=")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -110,47 +108,4 @@ func TestRoutesUnchecked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// compileWith makes these tests with pieces of the program replaced.
-func compileWith(t *testing.T, cuts []cut) string {
-	t.Helper()
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, sources := t.TempDir(), map[string]string{}
-	for _, c := range cuts {
-		path := filepath.Join(root, c.file)
-		if sources[path] == "" {
-			raw, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			sources[path] = string(raw)
-		}
-		if strings.Count(sources[path], c.old) != 1 {
-			t.Fatalf("%s has changed: what checks %s is not where it was; say here where it is", c.file, c.what)
-		}
-		sources[path] = strings.Replace(sources[path], c.old, c.new, 1)
-	}
-	overlay := map[string]string{}
-	for path, text := range sources {
-		overlay[path] = filepath.Join(dir, fmt.Sprintf("%d.go", len(overlay)))
-		if err := os.WriteFile(overlay[path], []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	raw, err := json.Marshal(map[string]any{"Replace": overlay})
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "isolation.test")
-	if err := os.WriteFile(file, raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", file, "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("compile: %v\n%s", err, out)
-	}
-	return binary
 }
