@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,6 +23,7 @@ import (
 type reach struct {
 	cfg   app.Config
 	stops []func()
+	found bool // where servers are, has been looked for
 }
 
 func newReach() (*reach, error) {
@@ -38,10 +40,49 @@ func (r *reach) close() {
 	}
 }
 
+// turn waits until no other command has servers of its own in DATA_DIR: they end
+// with it. Servers of a process that runs can be used at any time.
+func (r *reach) turn(ctx context.Context) error {
+	if r.found {
+		return nil
+	}
+	if err := os.MkdirAll(r.cfg.DataDir, 0o711); err != nil { //nolint:gosec // the server's user passes through
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(r.cfg.DataDir, "command.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	for first := true; ; first = false {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return errors.Join(fmt.Errorf("lock DATA_DIR: %w", err), f.Close())
+		}
+		if first {
+			fmt.Fprintln(os.Stderr, "waiting for another command to end")
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), f.Close())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	r.found = true
+	_, database := store.ConnectPrivate(ctx, filepath.Join(r.cfg.DataDir, "postgres"))
+	if _, nats := embedded.Running(filepath.Join(r.cfg.DataDir, "nats")); nats || database {
+		return f.Close()
+	}
+	r.stops = append([]func(){func() { _ = f.Close() }}, r.stops...) // the last to go
+	return nil
+}
+
 func (r *reach) store(ctx context.Context) (s *store.Store, err error) {
 	if r.cfg.DatabaseURL != "" {
 		s, err = store.Open(ctx, r.cfg.DatabaseURL, nil)
-	} else {
+	} else if err = r.turn(ctx); err == nil {
 		s, err = r.privateStore(ctx)
 	}
 	if err == nil {
@@ -109,16 +150,14 @@ func findPrivate(ctx context.Context, dir string) (p *store.Private, running boo
 func (r *reach) bus(ctx context.Context) (*bus.Bus, error) {
 	o := bus.Options{URL: r.cfg.NATSURL, Name: "operator", Replicas: r.cfg.Replicas}
 	if o.URL == "" {
-		dir := filepath.Join(r.cfg.DataDir, "nats")
-		url, running := embedded.Running(dir)
-		if !running {
-			own, _, stop, err := startBus(dir, zap.NewNop())
-			if err != nil {
-				return nil, fmt.Errorf("start embedded bus: %w", err)
-			}
-			r.stops = append(r.stops, stop)
-			url, o.InProcess = own.URL, own.InProcess
+		if err := r.turn(ctx); err != nil {
+			return nil, err
 		}
+		url, own, err := r.findBus(ctx, filepath.Join(r.cfg.DataDir, "nats"))
+		if err != nil {
+			return nil, fmt.Errorf("start embedded bus: %w", err)
+		}
+		o.InProcess = own.InProcess
 		o.URL = url
 	}
 	b, err := bus.Open(ctx, o)
@@ -127,6 +166,29 @@ func (r *reach) bus(ctx context.Context) (*bus.Bus, error) {
 	}
 	r.stops = append(r.stops, b.Close)
 	return b, nil
+}
+
+// findBus is the server a running process has in dir, or one of our own, whose
+// options say how to reach it from within.
+func (r *reach) findBus(ctx context.Context, dir string) (url string, own bus.Options, err error) {
+	for end := time.Now().Add(startWait); ; {
+		if url, running := embedded.Running(dir); running {
+			return url, own, nil
+		}
+		own, _, stop, err := startBus(dir, zap.NewNop())
+		if err == nil {
+			r.stops = append(r.stops, stop)
+			return own.URL, own, nil
+		}
+		if !errors.Is(err, embedded.ErrInUse) || time.Now().After(end) {
+			return "", bus.Options{}, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", bus.Options{}, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // errNotLive is said when a change is saved and no bus could be told.

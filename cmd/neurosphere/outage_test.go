@@ -49,7 +49,7 @@ func TestPostgresIsAwayForAWhile(t *testing.T) {
 	a := s.tenant("Tenant Alpha", "+12065550110", map[string]string{"sms_to": "+12065550101"})
 	home := filepath.Join(dir, "postgres")
 	if other, err := os.ReadFile(filepath.Join(home, "elsewhere")); err == nil {
-		home = string(other)
+		home, _, _ = strings.Cut(string(other), "\n")
 	}
 	data, hidden := filepath.Join(home, "data"), filepath.Join(home, "hidden")
 	raw, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))

@@ -137,6 +137,9 @@ func (p *packer) member(name string) (*packed, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := os.Remove(f.Name()); err != nil { // by its name: whatever ends us ends it
+		return nil, errors.Join(err, f.Close())
+	}
 	m := &packed{Member: Member{Name: name}, f: f, w: bufio.NewWriterSize(f, 1<<16), h: sha256.New()}
 	p.members = append(p.members, m)
 	return m, nil
@@ -164,11 +167,10 @@ func (m *packed) json(v any) error {
 	return m.line(raw)
 }
 
-// discard removes what was gathered.
+// discard lets go of what was gathered.
 func (p *packer) discard() {
 	for _, m := range p.members {
 		_ = m.f.Close()
-		_ = os.Remove(m.f.Name())
 	}
 }
 

@@ -119,8 +119,8 @@ func ConnectPrivate(ctx context.Context, dir string) (*Private, bool) {
 	if err != nil {
 		return nil, false
 	}
-	if raw, err := os.ReadFile(filepath.Join(dir, elsewhere)); err == nil {
-		dir = string(raw)
+	if other, ok := noted(dir, elsewhere); ok {
+		dir = other
 	}
 	p := &Private{dir: dir, socket: readSocketDir(dir)}
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", filepath.Join(p.socket, ".s.PGSQL.5432"))

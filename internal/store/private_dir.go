@@ -13,10 +13,35 @@ import (
 )
 
 func readSocketDir(dir string) string {
-	if raw, err := os.ReadFile(filepath.Join(dir, "socket-dir")); err == nil {
-		return strings.TrimSpace(string(raw))
+	if socket, ok := noted(dir, "socket-dir"); ok {
+		return socket
 	}
 	return filepath.Join(dir, "run")
+}
+
+// note writes a path down in a folder, and which folder that is.
+func note(dir, name, path string) error {
+	return os.WriteFile(filepath.Join(dir, name), []byte(path+"\n"+dir+"\n"), 0o600)
+}
+
+// noted reads a path that was written down in a folder. In a copy of it, as a
+// backup that was restored beside the original, nothing was: what the path leads
+// to is the original's.
+func noted(dir, name string) (path string, ok bool) {
+	raw, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return "", false
+	}
+	path, in, ok := strings.Cut(strings.TrimSuffix(string(raw), "\n"), "\n")
+	if !ok {
+		return "", false
+	}
+	there, err := os.Stat(in)
+	if err != nil {
+		return "", false
+	}
+	here, err := os.Stat(dir)
+	return path, err == nil && os.SameFile(here, there)
 }
 
 // lockDir makes p the only one of all processes that works in the folder.
@@ -65,7 +90,7 @@ func (p *Private) prepare(as *syscall.Credential) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(p.dir, "socket-dir"), []byte(p.socket), 0o600); err != nil {
+	if err := note(p.dir, "socket-dir", p.socket); err != nil {
 		return err
 	}
 	return ownDir(p.socket, as)
@@ -150,7 +175,7 @@ func reachable(dir string, as *syscall.Credential) (string, error) {
 	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 || !info.IsDir() {
 		return "", fmt.Errorf("%s is not ours: choose another DATA_DIR", other)
 	}
-	return other, os.WriteFile(filepath.Join(dir, elsewhere), []byte(other), 0o600)
+	return other, note(dir, elsewhere, other)
 }
 
 // traversable reports whether as can enter dir and every folder above it, and

@@ -461,7 +461,8 @@ func TestFolderOfSomebodyElseStaysClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(string(raw))
+	other, _, _ := strings.Cut(string(raw), "\n")
+	defer os.RemoveAll(other)
 	if info, err := os.Stat(home); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("somebody's folder is now %v, %v", info.Mode(), err)
 	}
@@ -473,5 +474,41 @@ func TestFolderOfSomebodyElseStaysClosed(t *testing.T) {
 	}
 	if again := start(t, dir); again.DSN() != p.DSN() {
 		t.Errorf("%s, was %s", again.DSN(), p.DSN())
+	}
+}
+
+// A copy of the folder, as of a backup restored beside the original, is another
+// one: it neither finds nor disturbs the original's server.
+func TestACopyOfTheFolderIsAnother(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	dir := filepath.Join(root, "with a space, and, so, not for a socket") // which is elsewhere then
+	p := start(t, dir)
+	if _, ok := store.ConnectPrivate(t.Context(), dir); !ok {
+		t.Fatal("the original is not found")
+	}
+	link := filepath.Join(root, "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := store.ConnectPrivate(t.Context(), link); !ok {
+		t.Error("the original is not found by another name")
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "socket-dir"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := filepath.Join(root, "copy")
+	if err := errors.Join(os.Mkdir(theirs, 0o711), os.WriteFile(filepath.Join(theirs, "socket-dir"), raw, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if found, ok := store.ConnectPrivate(t.Context(), theirs); ok {
+		t.Errorf("the copy leads to %s", found.DSN())
+	}
+	if other := start(t, theirs); other.DSN() == p.DSN() {
+		t.Errorf("both are at %s", p.DSN())
+	}
+	if _, ok := store.ConnectPrivate(t.Context(), dir); !ok {
+		t.Error("the original's socket is gone")
 	}
 }
