@@ -418,6 +418,20 @@ func writes(id events.Tenant, name string) map[string]func(*store.Projection) er
 			}
 			return nil
 		},
+		"Unerase": func(p *store.Projection) error {
+			erased := event(id, "CA5", 31, events.CallErased{})
+			if _, err := p.EraseCalls(erased, []string{"CA4", "CA5"}); err != nil {
+				return err
+			}
+			if err := p.Unerase([]string{"CA5"}); err != nil {
+				return err
+			}
+			left, err := p.Erased([]string{"CA4", "CA5"})
+			if err == nil && (len(left) != 1 || !left["CA4"]) {
+				err = fmt.Errorf("erased %v", left)
+			}
+			return err
+		},
 		"EraseCaller": func(p *store.Projection) error {
 			return p.EraseCaller(event(id, "", 22, events.CallerErased{Ref: "ref"}), "ref")
 		},
