@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -86,7 +87,11 @@ func (s *service) processCall(ctx context.Context, who asker, in *processCallIn)
 		return nil, fail(http.StatusGone, "this caller was erased after that call")
 	}
 	defer s.calls.lock(who.tenant.String() + "/" + out.Body.CallID)()
-	if done, err := s.takenIn(ctx, who, out.Body.CallID); err != nil || done {
+	done, err := s.takenIn(ctx, who, out.Body.CallID)
+	if err == nil {
+		err = s.claim(ctx, who, out.Body.CallID, user, lines)
+	}
+	if err != nil || done {
 		return out, err
 	}
 	if lines, err = s.hide(who, lines); err != nil {
@@ -188,6 +193,29 @@ const byVoice = false
 
 // alone is a text that belongs to no conversation, without such numbers.
 func alone(text string) string { return mask.New().Caller(text, byVoice).Text }
+
+// claim takes the id of a call for what was said in it: of two who hand in a call
+// under one id, in whatever processes, those who were first have it. The digest
+// is keyed, since it is of numbers, too, that are not to be written down.
+func (s *service) claim(ctx context.Context, who asker, call, user string, lines []line) error {
+	said := [][2]string{{user}}
+	for _, l := range lines {
+		said = append(said, [2]string{strconv.FormatBool(l.caller), l.text})
+	}
+	raw, err := json.Marshal(said)
+	if err != nil {
+		return err
+	}
+	digest, err := s.vault.Ref(who.tenant, "call", string(raw))
+	if err != nil {
+		return err
+	}
+	first, err := who.rows.ClaimCall(ctx, call, digest)
+	if err == nil && first != digest {
+		err = fail(http.StatusConflict, "another call was handed in with this call_id")
+	}
+	return err
+}
 
 // erasedSince reports whether a caller was erased after a call of theirs began.
 func (s *service) erasedSince(ctx context.Context, who asker, user string, start time.Time) (bool, error) {

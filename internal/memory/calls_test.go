@@ -3,6 +3,7 @@ package memory
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/app"
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/mask"
 	"neurosphere.ai/neurosphere/internal/vault"
@@ -163,6 +167,71 @@ func testSameCallIsTakenInOnce(t *testing.T, w *world) {
 	c.want(202, "POST", "/v2/process-call", map[string]any{"user_id": ann, "call_id": "cut", "conversation_history": history("user", "Hi")})
 	if all := c.facts("cut"); len(all) != 4 {
 		t.Errorf("%d facts", len(all))
+	}
+}
+
+// Of calls with other words that are handed in under one id, in several
+// processes at one moment, one is taken in whole; who handed in that one is told
+// so however often, the others that there is another.
+func testOneOfManyIsTakenIn(t *testing.T, w *world) {
+	a := w.tenant(t)
+	services := []*service{w.service}
+	for range 2 {
+		s, err := newService(&app.Platform{Log: zap.NewNop(), Store: w.store, Bus: w.bus, Vault: w.vault})
+		if err != nil {
+			t.Fatal(err)
+		}
+		services = append(services, s)
+	}
+	rows, err := w.store.For(a.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 20 {
+		id := fmt.Sprint("raced-", n)
+		body := func(i int) *processCallIn {
+			in := &processCallIn{}
+			in.Body.UserID, in.Body.CallID = ann, id
+			in.Body.History = history("user", fmt.Sprint("I am number ", i%4), "assistant", "Hello", "user", fmt.Sprint("Still ", i%4))
+			return in
+		}
+		errs := make([]error, 12) // four calls, each in every process
+		var wg sync.WaitGroup
+		begin := make(chan struct{})
+		for i := range errs {
+			wg.Go(func() {
+				<-begin
+				_, errs[i] = services[i%3].processCall(t.Context(), asker{tenant: a.id, rows: rows}, body(i))
+			})
+		}
+		close(begin)
+		wg.Wait()
+		won := -1
+		for i, err := range errs {
+			var f failure
+			switch {
+			case err == nil && (won < 0 || won == i%4):
+				won = i % 4
+			case err == nil:
+				t.Errorf("%s: %d and %d have been taken in", id, won, i%4)
+			case !errors.As(err, &f) || f.Code != 409 || won == i%4:
+				t.Errorf("%s: %d: %v", id, i%4, err)
+			}
+		}
+		if all := a.facts(id); len(all) != 6 {
+			t.Errorf("%s: %d facts", id, len(all))
+		}
+		for _, e := range a.facts(id) {
+			if f, ok := e.Fact.(events.TurnHeard); ok && !strings.HasSuffix(f.Text, fmt.Sprint(won)) {
+				t.Errorf("%s: %d won, and %q was said", id, won, f.Text)
+			}
+		}
+		if _, err := services[1].processCall(t.Context(), asker{tenant: a.id, rows: rows}, body((won+1)%4)); err == nil {
+			t.Errorf("%s: another is taken in afterwards", id)
+		}
+		if _, err := services[2].processCall(t.Context(), asker{tenant: a.id, rows: rows}, body(won)); err != nil {
+			t.Errorf("%s: the same is not: %v", id, err)
+		}
 	}
 }
 

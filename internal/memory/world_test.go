@@ -68,6 +68,7 @@ func TestAPI(t *testing.T) {
 		"process call states what an ingress would": testProcessCallStatesWhatAnIngressWould,
 		"numbers of calls taken in are masked":      testNumbersOfCallsTakenInAreMasked,
 		"same call is taken in once":                testSameCallIsTakenInOnce,
+		"one of many is taken in":                   testOneOfManyIsTakenIn,
 		"call on the phone is let be":               testCallOnThePhoneIsLetBe,
 		"process call refuses what is no call":      testProcessCallRefusesWhatIsNoCall,
 		"anothers is as if it did not exist":        testAnothersIsAsIfItDidNotExist,

@@ -70,7 +70,7 @@ func Export(ctx context.Context, b *bus.Bus, s *store.Store, t events.Tenant, o 
 	if _, err := s.Settings(ctx, t); err != nil {
 		return Manifest{}, err
 	}
-	x := &export{Options: o, bus: b, store: s, rows: rows, tenant: t, pack: &packer{dir: dir}, digest: newDigest(), leads: readmodel.FiltersOf(t), pending: pending{calls: map[string]bool{}, texts: map[string]bool{}}}
+	x := &export{Options: o, bus: b, store: s, rows: rows, tenant: t, pack: &packer{dir: dir}, digest: newDigest(), leads: readmodel.FiltersOf(t), pending: newPending()}
 	defer x.pack.discard()
 	x.man = Manifest{Format: format, Version: version, Tenant: t, Tables: map[string]int64{}}
 	return x.man, x.run(ctx)
@@ -203,7 +203,7 @@ func (x *export) quiet(ctx context.Context) error {
 		if time.Now().After(end) {
 			return nil
 		}
-		x.tell("waiting for calls and texts under way", live+len(x.pending.calls)+len(x.pending.texts))
+		x.tell("waiting for calls, texts and erasures under way", live+x.pending.count())
 		if err := pause(ctx, look); err != nil {
 			return err
 		}
@@ -314,11 +314,18 @@ func (x *export) rest(ctx context.Context, r store.Resident, s store.Snapshot) e
 
 // pending is what was begun and has no outcome yet.
 type pending struct {
-	calls map[string]bool
-	texts map[string]bool
+	erasures map[string]bool // of callers: elsewhere nobody can open whose
+	calls    map[string]bool
+	texts    map[string]bool
 }
 
-func (p pending) any() bool { return len(p.calls)+len(p.texts) > 0 }
+func newPending() pending {
+	return pending{erasures: map[string]bool{}, calls: map[string]bool{}, texts: map[string]bool{}}
+}
+
+func (p pending) count() int { return len(p.erasures) + len(p.calls) + len(p.texts) }
+
+func (p pending) any() bool { return p.count() > 0 }
 
 func (p pending) note(e events.Event) {
 	if e.History {
@@ -331,7 +338,12 @@ func (p pending) note(e events.Event) {
 		delete(p.calls, e.Call)
 	case events.CallErased:
 		delete(p.calls, e.Call)
+	case events.ErasureRequested:
+		if f.Kind == "caller" {
+			p.erasures[f.Erasure] = true
+		}
 	case events.CallerErased:
+		delete(p.erasures, f.Erasure)
 		for _, call := range f.Calls {
 			delete(p.calls, call)
 		}

@@ -470,6 +470,27 @@ func TestSuspendingWaitsForWhatIsUnderWay(t *testing.T) {
 	}
 }
 
+// An erasure that was asked for is waited for: whose it is cannot be opened
+// elsewhere.
+func TestSuspendingWaitsForErasures(t *testing.T) {
+	t.Parallel()
+	from, moves, _ := town(t)
+	from.publish(events.New(moves.Tenant, "", began, events.ErasureRequested{Erasure: "e1", Kind: "caller", Ref: "r", By: "api:key"}))
+	o := from.options(filepath.Join(t.TempDir(), "a"))
+	o.Suspend = true
+	waited, erased := 0, events.New(moves.Tenant, "", began, events.CallerErased{Ref: "r", By: "api:key", Erasure: "e1"})
+	o.Progress = func(stage string, n int) {
+		if strings.Contains(stage, "under way") && n > 0 {
+			if waited++; waited == 12 {
+				from.publish(erased)
+			}
+		}
+	}
+	if _, err := moving.Export(t.Context(), from.bus, from.db.Store, moves.Tenant, o); err != nil || waited < 12 {
+		t.Errorf("waited %d times, %v", waited, err)
+	}
+}
+
 // Sealed values stay where they are without a passphrase, which is told; with
 // another one nothing is changed.
 func sealedValuesNeedAPassphrase(t *testing.T, from *place, moves, _ events.Settings) {

@@ -280,9 +280,11 @@ func (s *Service) late(ctx context.Context, t events.Tenant, r store.Erasure, nu
 			if slices.Contains(r.Calls, call) {
 				continue
 			}
-			if _, err := s.Bus.Publish(ctx, events.New(t, call, r.Requested, events.CallErased{By: r.By})); err != nil {
+			ev := events.New(t, call, r.Requested, events.CallErased{By: r.By})
+			if ev.Seq, err = s.Bus.Publish(ctx, ev); err != nil {
 				return 0, fmt.Errorf("state it: %w", err)
 			}
+			e.stated = append(e.stated, ev)
 		}
 		if err := e.removeRows(ctx); err != nil {
 			return 0, err

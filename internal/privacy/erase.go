@@ -38,6 +38,7 @@ type erasing struct {
 	found   *gathered
 	erased  map[string]int64 // rows
 	facts   map[string]int64
+	stated  []events.Event // that calls were erased which had only come late
 }
 
 // Plan says what Erase would remove, and changes nothing.
@@ -437,7 +438,14 @@ func (e *erasing) removeRows(ctx context.Context) error {
 			return err
 		}
 		add(e.erased, n)
-		touched, err := e.models.Apply(p, e.found.kept)
+		var calls []string
+		for _, ev := range e.stated {
+			calls = append(calls, ev.Call)
+		}
+		if err := p.Unerase(calls); err != nil {
+			return err
+		}
+		touched, err := e.models.Apply(p, append(e.stated, e.found.kept...))
 		if err != nil {
 			return err
 		}

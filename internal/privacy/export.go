@@ -270,7 +270,8 @@ func (d *Document) place(tables map[string][]Row) {
 			d.Texts = append(d.Texts, m)
 		}
 	}
-	delete(tables, "sms_outbox") // what texts say already
+	delete(tables, "sms_outbox")  // what texts say already
+	delete(tables, "call_claims") // what calls do
 	if len(tables) > 0 {
 		d.Other = tables
 	}

@@ -255,6 +255,19 @@ func deeds(t *testing.T) map[string]deed {
 			return err
 		})
 	}
+	all["Projection.Forget, of its own"] = func(ctx context.Context, id events.Tenant, r *store.Tenant) error {
+		return r.Project(ctx, "p", created, func(p *store.Projection) error {
+			for _, number := range []string{received.From, staged.Caller, optedOut.Number, "+1"} {
+				if _, err := p.Forget(event(id, "", 20, events.CallerErased{}), number, created.AddDate(1, 0, 0)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	all["Projection.Unerase, of its own"] = func(ctx context.Context, _ events.Tenant, r *store.Tenant) error {
+		return r.Project(ctx, "p", created, func(p *store.Projection) error { return p.Unerase([]string{"CA8", "CA9"}) })
+	}
 	for name, o := range handles(t) {
 		all[name] = func(ctx context.Context, _ events.Tenant, r *store.Tenant) error { _, err := o.do(ctx, r); return err }
 	}

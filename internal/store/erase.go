@@ -53,6 +53,7 @@ func subjects() map[string]string {
 		"texts":                "x.recipient = nullif($2, '') OR " + call + " OR x.message_id = ANY ($4)",
 		"sms_opt_outs":         "x.number = nullif($2, '')",
 		"extractions":          call,
+		"call_claims":          call,
 		"sms_outbox":           "x.recipient = nullif($2, '') OR x.message_id = ANY ($4)",
 
 		"tenant_templates":   "", // which fields there are

@@ -22,7 +22,17 @@ func (p *Projection) EraseCaller(e events.Event, ref string) error {
 	}
 	p.forgets = true
 	_, err := p.q.exec(p.ctx, `INSERT INTO erased_callers AS x (customer_id, ref, until, seq) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (customer_id, ref) DO UPDATE SET until = greatest(x.until, excluded.until), seq = greatest(x.seq, excluded.seq)`, ref, e.Time, int64(e.Seq))
+		ON CONFLICT (customer_id, ref) DO UPDATE SET until = excluded.until, seq = excluded.seq WHERE x.until < excluded.until`, ref, e.Time, int64(e.Seq))
+	return err
+}
+
+// Unerase forgets that some calls were erased, for what says so to be written
+// anew: the fact it was read from is gone.
+func (p *Projection) Unerase(calls []string) error {
+	if err := p.flush(); err != nil {
+		return err
+	}
+	_, err := p.q.exec(p.ctx, `DELETE FROM erased_calls WHERE customer_id = $1 AND call_id = ANY ($2)`, calls)
 	return err
 }
 

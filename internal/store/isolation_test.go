@@ -418,6 +418,20 @@ func writes(id events.Tenant, name string) map[string]func(*store.Projection) er
 			}
 			return nil
 		},
+		"Unerase": func(p *store.Projection) error {
+			erased := event(id, "CA5", 31, events.CallErased{})
+			if _, err := p.EraseCalls(erased, []string{"CA4", "CA5"}); err != nil {
+				return err
+			}
+			if err := p.Unerase([]string{"CA5"}); err != nil {
+				return err
+			}
+			left, err := p.Erased([]string{"CA4", "CA5"})
+			if err == nil && (len(left) != 1 || !left["CA4"]) {
+				err = fmt.Errorf("erased %v", left)
+			}
+			return err
+		},
 		"EraseCaller": func(p *store.Projection) error {
 			return p.EraseCaller(event(id, "", 22, events.CallerErased{Ref: "ref"}), "ref")
 		},
@@ -511,7 +525,8 @@ func seeded(t *testing.T, name string) (events.Tenant, *store.Tenant) {
 	_, err1 := rows.ClaimText(t.Context(), "m1", "+1", "w", time.Hour)
 	_, err2 := rows.ClaimExtraction(t.Context(), "CA1", "k", "w", time.Hour)
 	err3 := rows.SaveErasure(t.Context(), store.Erasure{ID: "e", Kind: "call", By: name, State: "done", Requested: created})
-	if err := errors.Join(err, err1, err2, err3); err != nil {
+	_, err4 := rows.ClaimCall(t.Context(), "CA1", name)
+	if err := errors.Join(err, err1, err2, err3, err4); err != nil {
 		t.Fatal(err)
 	}
 	return s.Tenant, rows
@@ -633,6 +648,9 @@ func handles(t *testing.T) map[string]outcome {
 		"ClaimExtraction": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			return claim(r.ClaimExtraction(ctx, "CA1", "k", "w", 0))
 		}, "true 2", "true 1", true},
+		"ClaimCall": {func(ctx context.Context, r *store.Tenant) (string, error) {
+			return r.ClaimCall(ctx, "CA1", "x")
+		}, "Ann", "x", false},
 		"SaveExtraction": {func(ctx context.Context, r *store.Tenant) (string, error) {
 			return "", r.SaveExtraction(ctx, "CA1", "k", []byte("{}"))
 		}, "", "not found", true},

@@ -69,7 +69,7 @@ const kept = `
 	GROUP BY c.relname ORDER BY 1`
 
 func (t *Tenant) kept(ctx context.Context, q tx) ([]keptTable, error) {
-	derived := append(slices.Collect(maps.Keys(platformTables())), "projection_offsets")
+	derived := append(slices.Collect(maps.Keys(platformTables())), "projection_offsets", "call_claims") // whose digests are of this instance's key
 	for _, m := range readModels {
 		derived = append(derived, m.name)
 	}

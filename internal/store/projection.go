@@ -346,8 +346,7 @@ func (p *Projection) EraseCalls(e events.Event, calls []string) (users []string,
 		return nil, err
 	}
 	p.erased = true
-	if _, err := p.q.exec(p.ctx, `INSERT INTO erased_calls AS x (customer_id, call_id, seq) SELECT DISTINCT $1::int, call, $3::bigint FROM unnest($2::text[]) AS call
-		ON CONFLICT (customer_id, call_id) DO UPDATE SET seq = greatest(x.seq, excluded.seq)`, calls, int64(e.Seq)); err != nil {
+	if _, err := p.q.exec(p.ctx, `INSERT INTO erased_calls (customer_id, call_id, seq) SELECT $1::int, call, $3 FROM unnest($2::text[]) AS call ON CONFLICT DO NOTHING`, calls, int64(e.Seq)); err != nil {
 		return nil, err
 	}
 	users, err = query(p.ctx, p.q, pgx.RowTo[string], `

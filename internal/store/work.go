@@ -49,6 +49,14 @@ func (t *Tenant) ClaimExtraction(ctx context.Context, call, key, by string, leas
 		call, key, by, lease)
 }
 
+// ClaimCall takes a call's id for what has a digest, for good, and returns the
+// digest of whoever had it first.
+func (t *Tenant) ClaimCall(ctx context.Context, call, digest string) (first string, err error) {
+	return one(ctx, t, pgx.RowTo[string], `
+		INSERT INTO call_claims AS x (customer_id, call_id, digest, claimed_at) VALUES ($1, $2, $3, now())
+		ON CONFLICT (customer_id, call_id) DO UPDATE SET digest = x.digest RETURNING digest`, call, digest)
+}
+
 // SaveExtraction keeps the result of a claimed derivation, a JSON document. The
 // first one stays, so that everybody tells the same: ErrNotFound when there is
 // no claim without a result.
