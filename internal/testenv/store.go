@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -98,10 +100,13 @@ func (d *Database) Customer(t testing.TB, set events.Settings) events.Settings {
 func (d *Database) Rows(t testing.TB, tenant events.Tenant) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
+	var each []string
 	for _, table := range d.tables(t) {
-		if rows := d.query(t, `SELECT to_jsonb(x)::text FROM `+table+` x WHERE customer_id = $1 ORDER BY 1`, int32(tenant)); len(rows) > 0 {
-			out[strings.Trim(table, `"`)] = rows
-		}
+		each = append(each, `SELECT '`+strings.Trim(table, `"`)+` ' || to_jsonb(x)::text FROM `+table+` x WHERE customer_id = $1`)
+	}
+	for _, line := range d.query(t, strings.Join(each, " UNION ALL ")+" ORDER BY 1", int32(tenant)) {
+		table, row, _ := strings.Cut(line, " ")
+		out[table] = append(out[table], row)
 	}
 	return out
 }
@@ -130,6 +135,35 @@ func (d *Database) Exec(t testing.TB, sql string, args ...any) {
 	if _, err := c.Exec(ctx, sql, args...); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Hold runs a statement as the one who may do everything, and neither commits
+// nor undoes it: whoever comes to what it locks waits. Waited returns once
+// somebody does; release undoes the statement.
+func (d *Database) Hold(t testing.TB, sql string, args ...any) (waited, release func()) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	c, err := pgx.Connect(ctx, d.admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() { _ = c.Close(ctx) })
+	t.Cleanup(release)
+	held, err := c.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.Exec(ctx, sql, args...); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		for end := time.Now().Add(startTime); len(d.query(t, `SELECT '' FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))`, c.PgConn().PID())) == 0; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("nobody waits within %v for what is held", startTime)
+			}
+		}
+	}, release
 }
 
 // tables are those with rows of tenants, quoted.
