@@ -92,6 +92,7 @@ func (b *Bus) replaySome(ctx context.Context, next *uint64, to uint64, filters [
 	}
 	past := false
 	for r.left > 0 && !past {
+		before := r.last
 		p, err := r.pull(int(min(r.left, uint64(size))))
 		if err != nil {
 			return err
@@ -122,6 +123,11 @@ func (b *Bus) replaySome(ctx context.Context, next *uint64, to uint64, filters [
 		}
 		if err := errors.Join(p.end(), ctx.Err()); err != nil {
 			return err
+		}
+		if r.last == before { // what there was has been erased meanwhile
+			if err := r.recount(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	now.read = to
