@@ -230,9 +230,10 @@ func (m Models) Fold(p *store.Projection, users []string) error {
 	return nil
 }
 
-// refoldSlice is how many callers are folded in one transaction when all of a
-// tenant's are: others' events do not wait long for them.
-const refoldSlice = 200
+// FoldSlice is of how many facts callers are folded in one transaction when all
+// of a tenant's are: others' events do not wait long for them, and memory holds
+// that much whether few say a lot or many a little.
+const FoldSlice = 1000
 
 // Refold folds the next callers of a tenant whose template has changed; more is
 // false when all are done.
@@ -241,16 +242,16 @@ func (m Models) Refold(p *store.Projection) (more bool, err error) {
 	if err != nil || !pending {
 		return false, err
 	}
-	users, err := p.CallersAfter(after, refoldSlice)
+	users, err := p.CallersAfter(after, FoldSlice)
 	if err != nil {
 		return false, err
 	}
-	if err := m.Fold(p, users); err != nil {
-		return false, err
-	}
-	if len(users) < refoldSlice {
+	if len(users) == 0 {
 		p.Refolded(nil)
 		return false, nil
+	}
+	if err := m.Fold(p, users); err != nil {
+		return false, err
 	}
 	p.Refolded(&users[len(users)-1])
 	return true, nil

@@ -3,19 +3,21 @@ package replay_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
+	"runtime/metrics"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/errgroup"
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
@@ -23,17 +25,13 @@ import (
 	"neurosphere.ai/neurosphere/internal/testenv"
 )
 
-const (
-	turnsOfCall = 18 // as many as the real service dialogues have on average
-	factsOfCall = turnsOfCall + 7
-	callsOfOne  = 4 // of one caller
-	tenants     = 10
-)
+const benchTenants = 10
 
 // BenchmarkReplay rebuilds everything from a log of REPLAY_EVENTS (a million)
 // facts, in the proportions of real calls, next to an ordered consumer that
-// only receives the same stream. Memory is the heap in use at most, early and
-// late in the reading.
+// only receives the same stream from the same server; and from a log a quarter
+// as long, to compare memory. The server, the consumer and the replay are each a
+// process of their own, as they are when they are used.
 func BenchmarkReplay(b *testing.B) {
 	size := 1_000_000
 	if s := os.Getenv("REPLAY_EVENTS"); s != "" {
@@ -42,89 +40,208 @@ func BenchmarkReplay(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	db, server := testenv.Postgres(b), log(b)
-	for range tenants {
-		db.Customer(b, events.Settings{Template: events.Template{ID: "insurance_v1"}})
+	short, long := newLog(b, size/4), newLog(b, size)
+	for b.Loop() {
+		quarter, r := short.replay(b), long.replay(b)
+		report := func(n float64, unit string) { b.ReportMetric(n, unit) }
+		report(r.perSecond, "events/s")
+		report(r.bare, "bare-events/s")
+		report(r.perSecond/r.bare, "ratio")
+		if r.cpu > 0 {
+			report(r.cpu, "cpu-s")
+			report(r.bareCPU, "bare-cpu-s")
+			report(r.bareCPU/r.cpu, "cpu-ratio")
+		}
+		report(float64(r.Rows), "rows")
+		if r.Peak > 0 {
+			report(r.Peak/1e6, "peak-MB")
+			report(quarter.Peak/1e6, "peak-MB/quarter")
+			report(r.Peak/quarter.Peak, "peak-ratio")
+		}
+		report(slices.Max(r.Live)/1e6, "live-MB")
+		report(slices.Max(quarter.Live)/1e6, "live-MB/quarter")
+		b.Logf("%d facts, live heap by quarter of the log: %.0f MB; %d: %.0f MB", long.last, mega(r.Live), short.last, mega(quarter.Live))
 	}
-	stream := server.Remote(b, bus.Options{})
-	last, err := stream.LastSeq(b.Context())
+}
+
+func mega(bytes []float64) (out []float64) {
+	for _, n := range bytes {
+		out = append(out, n/1e6)
+	}
+	return out
+}
+
+// benchLog is a log on a server of its own, and a database to make rows in.
+type benchLog struct {
+	db   *testenv.Database
+	url  string
+	last uint64
+}
+
+// newLog fills a log, or takes the one of that size in REPLAY_LOG, which is kept
+// there for the next time.
+func newLog(b *testing.B, size int) benchLog {
+	dir := b.TempDir()
+	if kept := os.Getenv("REPLAY_LOG"); kept != "" {
+		dir = filepath.Join(kept, strconv.Itoa(size))
+	}
+	l := benchLog{db: testenv.Postgres(b)}
+	for range benchTenants {
+		l.db.Customer(b, events.Settings{Template: events.Template{ID: "insurance_v1"}})
+	}
+	_, said := child{Task: "serve", Dir: dir}.start(b)
+	if err := said.Decode(&l.url); err != nil {
+		b.Fatal(err)
+	}
+	stream, err := bus.Open(b.Context(), bus.Options{URL: l.url})
 	if err != nil {
 		b.Fatal(err)
 	}
-	if last == 0 {
-		fill(b, stream, size/factsOfCall)
-		if last, err = stream.LastSeq(b.Context()); err != nil {
+	defer stream.Close()
+	if l.last, err = stream.LastSeq(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	if l.last == 0 {
+		fill(b, stream, benchTenants, 0, size/factsOfCall)
+		if l.last, err = stream.LastSeq(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}
-	before := processors()
-	bare := receive(b, server.URL(), last)
-	bareCPU := processors() - before
-	for b.Loop() {
-		heap, before := &heapUse{of: last}, processors()
-		r, err := replay.Run(b.Context(), stream, db.Store, replay.Options{
-			Live: "bench", AsOf: time.Now().Add(time.Hour), Build: strconv.Itoa(b.N), Progress: heap.note,
-		})
-		if err != nil {
-			b.Fatal(err)
+	return l
+}
+
+// measured is what a process that replays says of itself: how long that took,
+// without comparing, which is no part of rebuilding, and the memory it used.
+type measured struct {
+	Took time.Duration
+	Rows int64
+	Peak float64   // bytes resident at most; 0 where the system does not say
+	Live []float64 // bytes of heap in use after a collection at most, in each quarter of the log
+}
+
+type result struct {
+	measured
+	perSecond, bare float64 // events
+	cpu, bareCPU    float64 // seconds of processor, of all processes
+}
+
+// replay has one process receive the log, another replay it, and one receive it
+// once more, so that work the machine has besides weighs on both alike.
+func (l benchLog) replay(b *testing.B) (r result) {
+	b.Helper()
+	var first, second time.Duration
+	began := processors()
+	l.have(b, "receive")(&first)
+	r.bareCPU = processors() - began
+	began = processors()
+	ours, rebuilt := l.have(b, "measure"), ""
+	ours(&rebuilt)
+	r.cpu = processors() - began
+	ours(&r.measured)
+	began = processors()
+	l.have(b, "receive")(&second)
+	r.bareCPU = (r.bareCPU + processors() - began) / 2
+	r.perSecond, r.bare = float64(l.last)/r.Took.Seconds(), 2*float64(l.last)/(first+second).Seconds()
+	return r
+}
+
+// have starts a process; next takes what it says.
+func (l benchLog) have(b *testing.B, task string) (next func(said any)) {
+	b.Helper()
+	_, out := child{Task: task, Bus: l.url, Database: l.db.URL, Last: l.last}.start(b)
+	return func(said any) {
+		b.Helper()
+		if err := out.Decode(said); err != nil {
+			b.Fatalf("%s: %v", task, err)
 		}
-		ours := float64(last) / heap.rebuilt.Seconds()
-		b.ReportMetric(ours, "events/s")
-		b.ReportMetric(bare, "bare-events/s")
-		b.ReportMetric(ours/bare, "ratio")
-		if bareCPU > 0 {
-			b.ReportMetric(heap.cpu-before, "cpu-s")
-			b.ReportMetric(bareCPU, "bare-cpu-s")
+	}
+}
+
+// receive says how long an ordered consumer takes to receive all events.
+func receive(ctx context.Context, c child) error {
+	nc, err := nats.Connect(c.Bus)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	consumer, err := js.OrderedConsumer(ctx, events.Stream, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		return err
+	}
+	done, began := make(chan struct{}), time.Now()
+	var n atomic.Uint64
+	consuming, err := consumer.Consume(func(jetstream.Msg) {
+		if n.Add(1) == c.Last {
+			close(done)
 		}
-		b.ReportMetric(float64(r.Rows), "rows")
-		b.ReportMetric(float64(heap.early)/1e6, "early-MB")
-		b.ReportMetric(float64(heap.late)/1e6, "late-MB")
+	})
+	if err != nil {
+		return err
+	}
+	defer consuming.Stop()
+	select {
+	case <-done:
+		return say(time.Since(began))
+	case <-time.After(5 * time.Minute):
+		return fmt.Errorf("received %d of %d", n.Load(), c.Last)
 	}
 }
 
-// log is a bus server whose data is kept in REPLAY_LOG, for the next run, where
-// that is set.
-func log(b *testing.B) *testenv.BusServer {
-	if dir := os.Getenv("REPLAY_LOG"); dir != "" {
-		return testenv.ServerIn(b, dir)
+// measure replays. It says when all is rebuilt, and in the end what that took.
+func measure(ctx context.Context, c child) error {
+	b, s, err := c.reach(ctx)
+	if err != nil {
+		return err
 	}
-	return testenv.Server(b)
+	m := measured{Live: make([]float64, 4)}
+	var read atomic.Uint64
+	ended := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() { m.watch(ended, &read, c.Last) })
+	r, err := replay.Run(ctx, b, s, replay.Options{
+		Live: "bench", AsOf: time.Now().Add(time.Hour), Build: strconv.Itoa(os.Getpid()), Progress: func(p replay.Progress) {
+			read.Store(p.Read)
+			if p.Stage == "comparing" && m.Took == 0 {
+				m.Took = time.Since(p.Began)
+				_ = say("rebuilt")
+			}
+		},
+	})
+	close(ended)
+	watching.Wait()
+	m.Rows, m.Peak = r.Rows, resident()
+	return errors.Join(err, say(m))
 }
 
-// heapUse is the most memory in use in the first and the last third of the
-// reading, and how long all took but comparing, which is no part of rebuilding.
-type heapUse struct {
-	of          uint64
-	early, late uint64
-	rebuilt     time.Duration
-	cpu         float64 // seconds of processor used by then
-	stage       string
-	since       time.Time
+// watch notes the heap in use, by how far the log has been read.
+func (m *measured) watch(ended <-chan struct{}, read *atomic.Uint64, last uint64) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	for {
+		select {
+		case <-ended:
+			return
+		case <-tick.C:
+			metrics.Read(live)
+			quarter := min(4*read.Load()/last, 3)
+			m.Live[quarter] = max(m.Live[quarter], float64(live[0].Value.Uint64()))
+		}
+	}
 }
 
-func (h *heapUse) note(p replay.Progress) {
-	if h.stage == "" {
-		h.since = p.Began
-	}
-	now := time.Now()
-	if h.stage != "comparing" {
-		h.rebuilt += now.Sub(h.since)
-	}
-	if p.Stage == "comparing" && h.stage != "comparing" {
-		h.cpu = processors()
-	}
-	h.stage, h.since = p.Stage, now
-	if p.Stage == "comparing" {
-		return
-	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	switch {
-	case p.Read < h.of/3:
-		h.early = max(h.early, m.HeapInuse)
-	case p.Read > h.of*2/3:
-		h.late = max(h.late, m.HeapInuse)
-	}
+// resident is how many bytes of this process were in memory at most; 0 where
+// the system does not say.
+func resident() float64 {
+	raw, _ := os.ReadFile("/proc/self/status")
+	_, after, _ := bytes.Cut(raw, []byte("VmHWM:"))
+	var kilobytes float64
+	_, _ = fmt.Sscan(string(after), &kilobytes)
+	return kilobytes * 1024
 }
 
 // processors is how many seconds of processor this process and those it started
@@ -156,106 +273,4 @@ func processors() (seconds float64) {
 		}
 	}
 	return seconds
-}
-
-// receive is how many events of the stream an ordered consumer receives in a
-// second.
-func receive(b *testing.B, url string, last uint64) float64 {
-	nc, err := nats.Connect(url)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		b.Fatal(err)
-	}
-	c, err := js.OrderedConsumer(b.Context(), events.Stream, jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	done, began := make(chan struct{}), time.Now()
-	var n atomic.Uint64
-	consuming, err := c.Consume(func(jetstream.Msg) {
-		if n.Add(1) == last {
-			close(done)
-		}
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer consuming.Stop()
-	select {
-	case <-done:
-	case <-time.After(5 * time.Minute):
-		b.Fatalf("the bare consumer received %d of %d", n.Load(), last)
-	}
-	return float64(last) / time.Since(began).Seconds()
-}
-
-// fill states some calls, of ten tenants.
-func fill(b *testing.B, stream *bus.Bus, calls int) {
-	g, ctx := errgroup.WithContext(b.Context())
-	g.SetLimit(64)
-	for i := range calls {
-		g.Go(func() error { return state(ctx, stream, i) })
-	}
-	if err := g.Wait(); err != nil {
-		b.Fatal(err)
-	}
-}
-
-// state states everything about one call.
-func state(ctx context.Context, stream *bus.Bus, i int) error {
-	tenant, call := events.Tenant(i%tenants+1), fmt.Sprintf("CA%032x", i)
-	from, to := fmt.Sprintf("+1206%07d", i/tenants/callsOfOne), "+12065550100"
-	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(i) * time.Second)
-	at, n := start, 0
-	say := func(f events.Fact, ofCall bool) error {
-		e := events.New(tenant, call, at, f)
-		if ofCall {
-			n++
-			e.CallSeq = n
-		}
-		at = at.Add(time.Second)
-		_, err := stream.Publish(ctx, e)
-		return err
-	}
-	message := events.Derive("bench", call)
-	facts := []events.Fact{events.CallReceived{From: from, To: to}, events.CallAnswered{Session: "s", Greeting: "Hello, how can I help?"}}
-	for turn := 1; turn <= turnsOfCall/2; turn++ {
-		facts = append(facts, events.TurnHeard{Turn: turn, Text: fmt.Sprint("I would like to know what my ", turn, "th policy covers.")},
-			events.TurnSpoken{Turn: turn, Text: fmt.Sprint("Let me have a look at number ", turn, " for you.")})
-	}
-	facts = append(facts, events.CallEnded{From: from, To: to, StartedAt: start, EndedAt: at, Seconds: 60, Reason: events.EndCaller, Turns: turnsOfCall / 2, Answered: true})
-	for _, f := range facts {
-		if err := say(f, true); err != nil {
-			return err
-		}
-	}
-	for _, f := range []events.Fact{
-		summary(i, from, start),
-		events.SMSRequested{Message: message, To: "+12065550177", Purpose: events.PurposeSummary, Body: "Somebody called about a policy."},
-		events.SMSSent{Message: message, To: "+12065550177", Purpose: events.PurposeSummary, SID: "SM" + call[2:], From: to},
-		events.SMSDelivered{Message: message, SID: "SM" + call[2:]},
-	} {
-		if err := say(f, false); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func summary(i int, from string, start time.Time) events.CallSummarized {
-	f := events.CallSummarized{
-		Caller: from, StartedAt: start, EndedAt: start.Add(time.Minute), Seconds: 60, Reason: events.EndCaller, Summary: "Asked what the policy covers.",
-		Sentiment: "neutral", Resolution: "resolved", Template: "insurance_v1", Topics: []string{"cover"}, Rejected: []events.Reject{}, Messages: []events.Message{},
-	}
-	for metric := range 13 {
-		f.Style = append(f.Style, events.Measure{Metric: "metric_" + string(rune('a'+metric)), Micros: int64(i) % 100_000_000})
-	}
-	for field, v := range map[string]string{"personal.name": fmt.Sprint("Ann ", i), "policies.auto_1.make": "Kia", "memory.date": "May 3"} {
-		f.Findings = append(f.Findings, events.Finding{Turn: 1, Evidence: v, Subject: "caller", Field: field, Value: v, Confidence: "stated"})
-	}
-	return f
 }

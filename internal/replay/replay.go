@@ -4,11 +4,13 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,9 +28,8 @@ const everything = math.MaxUint64
 const turns = "replay"
 
 const (
-	batchSize  = 10_000 // events at a time, of all tenants
-	foldSlice  = 500    // callers in one transaction
-	atOnce     = 4      // tenants whose rows are written at a time
+	batchSize  = 10_000
+	atOnce     = 4 // tenants whose rows are written at a time
 	floorEvery = time.Second
 	gcPercent  = 300
 	turnEvery  = 200 * time.Millisecond
@@ -49,6 +50,8 @@ type Options struct {
 
 	Progress func(Progress)                        // at most once a second, and at each new stage
 	Found    func(events.Tenant, store.Difference) // each row that is not the same
+
+	batch int // events at a time, of all tenants, and facts of a slice of callers; 0: as many as is good
 }
 
 // Progress is how far a replay has come.
@@ -258,7 +261,7 @@ func (r *run) filters(t events.Tenant) (out []string) {
 // read writes what the log says between two sequences. Profiles are folded
 // with it, or all at once when everything has been read.
 func (r *run) read(ctx context.Context, from, to uint64, filters []string, fold bool) error {
-	return r.bus.Replay(ctx, from, to, filters, batchSize, func(ctx context.Context, batch []events.Event, read uint64) error {
+	return r.bus.Replay(ctx, from, to, filters, cmp.Or(r.batch, batchSize), func(ctx context.Context, batch []events.Event, read uint64) error {
 		byTenant := map[events.Tenant][]events.Event{}
 		for _, e := range batch {
 			byTenant[e.Tenant] = append(byTenant[e.Tenant], e)
@@ -319,6 +322,9 @@ func (r *run) project(ctx context.Context, t *store.Tenant, id events.Tenant, al
 	}
 	return t.Rebuild(ctx, r.name, r.created, func(p *store.Projection) error {
 		last := all[len(all)-1]
+		if last.Seq <= p.Applied {
+			return nil
+		}
 		p.SetApplied(last.Seq, last.ID)
 		var some []events.Event
 		for _, e := range all {
@@ -327,7 +333,9 @@ func (r *run) project(ctx context.Context, t *store.Tenant, id events.Tenant, al
 			}
 		}
 		touched, err := r.models.Apply(p, some)
-		if err != nil || !fold {
+		// Whom nothing is left of is not among those who are folded in the end; an
+		// earlier run may have folded them.
+		if err != nil || !fold && !slices.ContainsFunc(some, erases) {
 			return err
 		}
 		return r.models.Fold(p, touched)
@@ -340,6 +348,14 @@ func (r *run) leftOut(seq uint64) {
 	r.mu.Unlock()
 }
 
+func erases(e events.Event) bool {
+	switch e.Fact.(type) {
+	case events.CallErased, events.CallerErased:
+		return true
+	}
+	return false
+}
+
 // fold makes the rows of all callers.
 func (r *run) fold(ctx context.Context, id events.Tenant) error {
 	t, err := r.store.For(id)
@@ -350,14 +366,13 @@ func (r *run) fold(ctx context.Context, id events.Tenant) error {
 	after := ""
 	for more := true; more; {
 		err := t.Rebuild(ctx, r.name, r.created, func(p *store.Projection) error {
-			users, err := p.CallersAfter(after, foldSlice)
+			users, err := p.CallersAfter(after, cmp.Or(r.batch, readmodel.FoldSlice))
 			if err != nil {
 				return err
 			}
-			if more = len(users) == foldSlice; len(users) > 0 {
+			if more = len(users) > 0; more {
 				after = users[len(users)-1]
-			}
-			if !more {
+			} else {
 				p.Refolded(nil)
 			}
 			return r.models.Fold(p, users)

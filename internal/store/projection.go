@@ -252,14 +252,14 @@ func (p *Projection) CallerFacts(users []string) (map[string][]CallerFact, error
 	return out, err
 }
 
-// CallersAfter are up to limit callers that come after one, in the order of
-// their numbers.
-func (p *Projection) CallersAfter(after string, limit int) ([]string, error) {
+// CallersAfter are those who come after one, in the order of their numbers, as
+// many as some facts are about: at least one, none where there is nobody else.
+func (p *Projection) CallersAfter(after string, facts int) ([]string, error) {
 	if err := p.flush(); err != nil {
 		return nil, err
 	}
 	return query(p.ctx, p.q, pgx.RowTo[string], `
-		SELECT DISTINCT user_id FROM caller_facts WHERE customer_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3`, after, limit)
+		SELECT DISTINCT user_id FROM (SELECT user_id FROM caller_facts WHERE customer_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3) AS f ORDER BY 1`, after, facts)
 }
 
 // Refold is the caller up to whom profiles have been folded since the template

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -148,6 +149,33 @@ func TestTextsAreTheSameInAnyOrder(t *testing.T) {
 			}
 			if x := all[0]; x.Recipient != "+1" || x.Body != "hi" || x.Sent == nil || !x.Sent.Equal(sent) || x.Delivered == nil || x.Failed != nil {
 				t.Errorf("%+v", x)
+			}
+		})
+	}
+}
+
+// Callers are taken by how much is known about them, so that those of whom much
+// is are few at a time.
+func TestCallersAreTakenByTheirFacts(t *testing.T) {
+	t.Parallel()
+	s, r := customer(t)
+	apply(t, r, func(p *store.Projection) {
+		for i, user := range []string{"+1", "+1", "+1", "+2", "+3", "+3"} {
+			f := staged
+			f.Caller, f.Nth = user, fmt.Sprint(i)
+			if err := p.Stated(event(s.Tenant, "", uint64(i+1), f), user, f); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for _, tc := range []struct {
+		after string
+		facts int
+		want  []string
+	}{{"", 1, []string{"+1"}}, {"", 4, []string{"+1", "+2"}}, {"", 5, []string{"+1", "+2", "+3"}}, {"+2", 9, []string{"+3"}}, {"+3", 9, nil}} {
+		apply(t, r, func(p *store.Projection) {
+			if got, err := p.CallersAfter(tc.after, tc.facts); err != nil || !slices.Equal(got, tc.want) {
+				t.Errorf("of %d facts after %q: %v, %v", tc.facts, tc.after, got, err)
 			}
 		})
 	}
