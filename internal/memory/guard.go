@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -113,8 +114,26 @@ func (g *guard) around(pattern string, route http.HandlerFunc) http.HandlerFunc 
 			writeFailure(out, g.failure(pattern, err))
 			return
 		}
+		r.Header.Set("Accept", acceptable(r.Header.Get("Accept")))
 		route(out, r.WithContext(context.WithValue(r.Context(), askerKey{}, who)))
 	}
+}
+
+// acceptable is an Accept header without what is not well formed, on which huma
+// breaks.
+func acceptable(header string) string {
+	var out []string
+	for part := range strings.SplitSeq(header, ",") {
+		kind, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		if q, err := strconv.ParseFloat(params["q"], 64); err == nil && q >= 0 && q < 1 {
+			kind += ";q=" + strconv.FormatFloat(q, 'f', 3, 64)
+		}
+		out = append(out, kind)
+	}
+	return strings.Join(out, ",")
 }
 
 // who settles who asks: a good key, a tenant that is named, and that the key

@@ -182,3 +182,22 @@ func testRoutesFailClosed(t *testing.T, w *world) {
 		}
 	}
 }
+
+// Whatever a client says it accepts, it gets an answer.
+func testOddAccept(t *testing.T, w *world) {
+	a := w.known(t, "mine")
+	for _, accept := range []string{";*,", ";", ",", "a;b,c", "a;b", "a;,b;q=,c", ";q", " ", "*/*", "text/html;level=1;q=0.5, application/json", "application/json;q=x", "\"", "text/event-stream;,"} {
+		for _, path := range []string{"/v1/memories", "/v1/events", "/v1/callers/%2B12065550142/export", "/v2/profile/%2B12065550142"} {
+			if got := a.send("GET", path+"?customer_id="+a.id.String(), nil, map[string]string{"Authorization": "Bearer " + a.key, "Accept": accept}); got.status != 200 {
+				t.Errorf("%s for %q: %d %s", path, accept, got.status, got.body)
+			}
+		}
+	}
+	for header, want := range map[string]string{
+		"": "", "text/html, application/json;q=0.9;x=y , */*;q=0": "text/html,application/json;q=0.900,*/*;q=0.000", "a/b;q=7,c/d;q=1": "a/b,c/d", ";*,": "",
+	} {
+		if got := acceptable(header); got != want {
+			t.Errorf("%q becomes %q, want %q", header, got, want)
+		}
+	}
+}

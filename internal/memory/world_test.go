@@ -78,6 +78,7 @@ func TestAPI(t *testing.T) {
 		"context stays data":                        testContextStaysData,
 		"contract":                                  testContract,
 		"on hold":                                   testOnHold,
+		"odd accept":                                testOddAccept,
 		"shared is nobodys":                         testSharedIsNobodys,
 		"many ask at once":                          testManyAskAtOnce,
 		"every route is guarded":                    testEveryRouteIsGuarded,
