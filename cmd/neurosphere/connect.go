@@ -160,7 +160,9 @@ func (r *reach) bus(ctx context.Context) (*bus.Bus, error) {
 		o.InProcess = own.InProcess
 		o.URL = url
 	}
-	b, err := bus.Open(ctx, o)
+	waiting, cancel := context.WithTimeout(ctx, startWait) // a process waits for the bus; somebody who sits there is told
+	defer cancel()
+	b, err := bus.Open(waiting, o)
 	if err != nil {
 		return nil, err
 	}

@@ -133,6 +133,9 @@ func (s *Service) numberOf(ctx context.Context, e Entry, record store.Erasure) (
 	if s.Vault == nil {
 		return "", errors.New("MASTER_KEY is needed")
 	}
+	if err := s.sameKey(e); err != nil {
+		return "", err
+	}
 	if record.Sealed != "" {
 		raw, err := base64.StdEncoding.DecodeString(record.Sealed)
 		if err != nil {
@@ -186,6 +189,16 @@ func (s *Service) numberOf(ctx context.Context, e Entry, record store.Erasure) (
 }
 
 const callersAtOnce = 1000
+
+// sameKey refuses an entry whose Ref was made with another key. Former versions
+// did not write down which it was.
+func (s *Service) sameKey(e Entry) error {
+	key, err := s.Vault.Ref(e.Tenant, keyPurpose, "")
+	if err == nil && e.Key != "" && e.Key != key {
+		err = ErrOtherKey
+	}
+	return err
+}
 
 // Late removes facts that arrived after the call or the caller they are of was
 // erased, and were true before, and returns how many.
@@ -312,8 +325,14 @@ func (s *Service) Erased(t events.Tenant) (func(caller string) bool, error) {
 	}
 	refs := map[string]bool{}
 	for _, e := range all {
-		if e.Tenant == t && e.Kind == KindCaller {
-			refs[e.Ref] = true
+		if e.Tenant != t || e.Kind != KindCaller {
+			continue
+		}
+		if refs[e.Ref] = true; s.Vault == nil {
+			continue // said below
+		}
+		if err := s.sameKey(e); err != nil {
+			return nil, err
 		}
 	}
 	switch {

@@ -20,6 +20,7 @@ import (
 )
 
 const (
+	keyPurpose  = "ledger"  // of vault.Ref of nothing
 	sealPurpose = "erasure" // of vault.Seal
 	lookEvery   = 200 * time.Millisecond
 	behindWait  = 30 * time.Second // for whoever writes rows
@@ -39,6 +40,7 @@ type erasing struct {
 	erased  map[string]int64 // rows
 	facts   map[string]int64
 	stated  []events.Event // that calls were erased which had only come late
+	key     string         // as the ledger tells it from others
 }
 
 // Plan says what Erase would remove, and changes nothing.
@@ -88,6 +90,9 @@ func (s *Service) begin(ctx context.Context, r Request) (*erasing, error) {
 		return nil, err
 	}
 	if e.models, err = readmodel.New(s.Vault.Callers); err != nil {
+		return nil, err
+	}
+	if e.key, err = s.Vault.Ref(r.Tenant, keyPurpose, ""); err != nil {
 		return nil, err
 	}
 	e.created, err = s.Bus.StreamCreated(ctx)
@@ -249,7 +254,7 @@ func (e *erasing) known(ctx context.Context) error {
 }
 
 func (e *erasing) line(state string, at time.Time) Entry {
-	return Entry{ID: e.record.ID, Tenant: e.Tenant, Kind: e.record.Kind, Ref: e.record.Ref, Calls: e.record.Calls, By: e.record.By, State: state, At: at}
+	return Entry{ID: e.record.ID, Tenant: e.Tenant, Kind: e.record.Kind, Ref: e.record.Ref, Calls: e.record.Calls, Key: e.key, By: e.record.By, State: state, At: at}
 }
 
 // gather looks for what there is, in log, rows and register.

@@ -17,6 +17,7 @@ import (
 	"neurosphere.ai/neurosphere/internal/privacy"
 	"neurosphere.ai/neurosphere/internal/replay"
 	"neurosphere.ai/neurosphere/internal/store"
+	"neurosphere.ai/neurosphere/internal/vault"
 )
 
 func (i *installation) erase(r privacy.Request) privacy.Certificate {
@@ -213,6 +214,18 @@ func TestABackupDoesNotBringBackWhatWasErased(t *testing.T) {
 	since := again.factsOf(4, time.Now().Add(time.Second))
 	i.publish(since...)
 	i.project()
+	// With another key nobody is told from others, and nobody is taken for done.
+	other := *i.service
+	var err error
+	if other.Vault, err = vault.New(strings.Repeat("cd", 32)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := other.Again(t.Context(), privacy.Request{}); !errors.Is(err, privacy.ErrOtherKey) || n != 0 {
+		t.Errorf("with another key %d are erased again, %v", n, err)
+	}
+	if _, err := other.Erased(1); !errors.Is(err, privacy.ErrOtherKey) {
+		t.Errorf("with another key: %v", err)
+	}
 	n, err := i.service.Again(t.Context(), privacy.Request{Wait: time.Minute, Files: true})
 	if err != nil || n != 2 {
 		t.Fatalf("%d are erased again, %v", n, err)

@@ -23,6 +23,7 @@ type Entry struct {
 	Kind   string           `json:"kind"` // caller, call, tenant
 	Ref    string           `json:"ref,omitempty"`
 	Calls  []string         `json:"calls,omitempty"`
+	Key    string           `json:"key,omitempty"` // keyed hash of nothing: tells whether Ref was made with the key there is
 	By     string           `json:"by"`
 	State  string           `json:"state"` // begun, done
 	At     time.Time        `json:"at"`    // what became true later is not meant
@@ -42,6 +43,10 @@ func (e Entry) hash() (string, error) {
 // ErrLedger is said of a ledger that was changed by other hands: a line is
 // missing, or is not what was written.
 var ErrLedger = errors.New("the ledger of erasures was changed")
+
+// ErrOtherKey is said of a ledger that names callers by another MASTER_KEY: which
+// they are cannot be told, and they must not be taken for nobody.
+var ErrOtherKey = errors.New("callers were erased under another MASTER_KEY, and cannot be told from others: give that one")
 
 // Ledger is a file beside bus and database that only grows: what it says was
 // erased is erased again after either was restored from a backup.
