@@ -115,6 +115,7 @@ func (g *guard) around(pattern string, route http.HandlerFunc) http.HandlerFunc 
 			return
 		}
 		r.Header.Set("Accept", acceptable(r.Header.Get("Accept")))
+		r.Header.Set("Content-Type", strings.ToLower(r.Header.Get("Content-Type"))) // which huma compares as it is
 		route(out, r.WithContext(context.WithValue(r.Context(), askerKey{}, who)))
 	}
 }

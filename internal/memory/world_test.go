@@ -62,9 +62,11 @@ func TestAPI(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for name, test := range map[string]func(*testing.T, *world){
-		"guard":              testGuard,
-		"routes fail closed": testRoutesFailClosed,
-		"feed":               testFeed,
+		"guard":                   testGuard,
+		"names are exact":         testNamesAreExact,
+		"values stay as they are": testValuesStayAsTheyAre,
+		"routes fail closed":      testRoutesFailClosed,
+		"feed":                    testFeed,
 		"process call states what an ingress would": testProcessCallStatesWhatAnIngressWould,
 		"numbers of calls taken in are masked":      testNumbersOfCallsTakenInAreMasked,
 		"same call is taken in once":                testSameCallIsTakenInOnce,
