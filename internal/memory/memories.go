@@ -325,8 +325,8 @@ func by(who asker, person string) string {
 	return "api:" + who.key
 }
 
-// maxValue is how long a value may be, as JSON.
-const maxValue = 32 << 10
+// maxValue is how long a value may be, as JSON: as much as a fact takes.
+const maxValue = 16_000
 
 // jsonText is a value as JSON in its shortest form.
 func jsonText(v any) (string, error) {
@@ -336,7 +336,7 @@ func jsonText(v any) (string, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil || b.Len() > maxValue {
+	if err := enc.Encode(v); err != nil || b.Len()-len("\n") > maxValue {
 		return "", invalid("body.value", "want at most %d bytes of JSON", maxValue)
 	}
 	return plain(strings.TrimSpace(b.String())), nil

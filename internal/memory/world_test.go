@@ -65,6 +65,7 @@ func TestAPI(t *testing.T) {
 		"guard":                   testGuard,
 		"names are exact":         testNamesAreExact,
 		"values stay as they are": testValuesStayAsTheyAre,
+		"longest is taken":        testLongestIsTaken,
 		"routes fail closed":      testRoutesFailClosed,
 		"feed":                    testFeed,
 		"process call states what an ingress would": testProcessCallStatesWhatAnIngressWould,
