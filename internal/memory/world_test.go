@@ -77,6 +77,7 @@ func TestAPI(t *testing.T) {
 		"anothers is as if it did not exist":        testAnothersIsAsIfItDidNotExist,
 		"pages":                                     testPages,
 		"writers at once lose nothing":              testWritersAtOnceLoseNothing,
+		"idempotency key of many":                   testIdempotencyKeyOfMany,
 		"idempotency key":                           testIdempotencyKey,
 		"context stays data":                        testContextStaysData,
 		"contract":                                  testContract,
