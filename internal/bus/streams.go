@@ -181,6 +181,21 @@ func (b *Bus) Holds(ctx context.Context, seq uint64, id string) (bool, error) {
 	return err == nil && e.ID == id, nil
 }
 
+// StoredAt is a tenant's fact that the stream has at seq; not where there is none
+// (any more), or it is another's.
+func (b *Bus) StoredAt(ctx context.Context, t events.Tenant, seq uint64) (e events.Event, there bool, err error) {
+	m, err := b.at(ctx, seq)
+	if err != nil || m == nil {
+		return e, false, err
+	}
+	e, err = b.codec.decode(m.Subject, m.Header, m.Data)
+	if err != nil || e.Tenant != t {
+		return events.Event{}, false, nil //nolint:nilerr // erased
+	}
+	e.Seq = seq
+	return e, true, nil
+}
+
 // at is the message the stream has at seq, nil where there is none (any more).
 func (b *Bus) at(ctx context.Context, seq uint64) (m *jetstream.RawStreamMsg, err error) {
 	s, err := b.stream(ctx, events.Stream)

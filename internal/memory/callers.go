@@ -253,7 +253,7 @@ func (s *service) correct(ctx context.Context, who asker, in *correctIn) (*profi
 		return nil, invalid("body.field", "the customer's template has no such field")
 	}
 	f := events.CallerCorrected{Caller: user, Field: field, Value: plain(in.Body.Value), By: by(who, in.Body.By), Nth: nth(in.Key), Reason: plain(in.Body.Reason)}
-	if err := s.state(ctx, who, events.New(who.tenant, "", s.now(), f)); err != nil {
+	if err := s.stateAs(ctx, who, in.Key, user, events.New(who.tenant, "", s.now(), f)); err != nil {
 		return nil, err
 	}
 	return s.profile(ctx, who, user)
@@ -480,7 +480,7 @@ func (s *service) moveLead(ctx context.Context, who asker, in *moveLeadIn) (*lea
 		return nil, err
 	}
 	f := events.LeadStaged{Caller: user, Stage: in.Body.Stage, By: by(who, in.Body.By), Reason: plain(in.Body.Reason), Nth: nth(in.Key)}
-	if err := s.state(ctx, who, events.New(who.tenant, "", s.now(), f)); err != nil {
+	if err := s.stateAs(ctx, who, in.Key, user, events.New(who.tenant, "", s.now(), f)); err != nil {
 		return nil, err
 	}
 	p, err := s.profile(ctx, who, user)

@@ -277,14 +277,18 @@ func (c *taken) state(at time.Time, f events.Fact) {
 	c.facts = append(c.facts, e)
 }
 
+// maxGreeting is how long a greeting may be, in bytes; what is said after it
+// before the caller speaks is said unasked.
+const maxGreeting = 2000
+
 // say states a whole call, as an ingress would have.
 func (c *taken) say(start time.Time, lines []line, end time.Time) {
 	c.state(start, events.CallReceived{From: c.from, To: c.to, Via: events.ViaAPI})
-	var greeting []string
-	for len(lines) > 0 && !lines[0].caller {
-		greeting, lines = append(greeting, lines[0].text), lines[1:]
+	greeting := ""
+	for len(lines) > 0 && !lines[0].caller && len(greeting)+len(" ")+len(lines[0].text) <= maxGreeting {
+		greeting, lines = strings.TrimSpace(greeting+" "+lines[0].text), lines[1:]
 	}
-	c.state(start, events.CallAnswered{Session: "api", Greeting: strings.Join(greeting, " ")})
+	c.state(start, events.CallAnswered{Session: "api", Greeting: greeting})
 	turn := 0
 	for _, l := range lines {
 		if l.caller {

@@ -307,3 +307,21 @@ func TestNothingPersonalIsLoggedOrMeasured(t *testing.T) {
 		t.Error("routes are not measured")
 	}
 }
+
+// What is as long as may be is taken, and what is longer is refused.
+func testLongestIsTaken(t *testing.T, w *world) {
+	c := w.tenant(t)
+	for n, want := range map[int]int{maxValue - 2: 201, maxValue - 1: 422, 40_000: 422} {
+		c.want(want, "POST", "/v1/memories", map[string]any{"user_id": "+12065550142", "type": "fact", "key": "k", "value": strings.Repeat("x", n)})
+	}
+	long := []string{strings.Repeat("Welcome. ", 200), strings.Repeat("We record. ", 300), "How can I help?"}
+	c.want(202, "POST", "/v2/process-call", map[string]any{"user_id": "+12065550142", "call_id": "long", "conversation_history": [][2]string{
+		{"assistant", long[0]}, {"assistant", long[1]}, {"assistant", long[2]}, {"user", "hello"},
+	}})
+	got := c.want(200, "GET", "/v2/calls/long", nil)
+	for i, want := range append(long, "hello") {
+		if got.text("transcript", i, "text") != strings.TrimSpace(want) {
+			t.Errorf("line %d: %.40s", i, got.text("transcript", i, "text"))
+		}
+	}
+}

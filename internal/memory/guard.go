@@ -115,6 +115,7 @@ func (g *guard) around(pattern string, route http.HandlerFunc) http.HandlerFunc 
 			return
 		}
 		r.Header.Set("Accept", acceptable(r.Header.Get("Accept")))
+		r.Header.Set("Content-Type", strings.ToLower(r.Header.Get("Content-Type"))) // which huma compares as it is
 		route(out, r.WithContext(context.WithValue(r.Context(), askerKey{}, who)))
 	}
 }
@@ -266,19 +267,44 @@ func customer(w http.ResponseWriter, r *http.Request) (events.Tenant, error) {
 	if err != nil {
 		return 0, err
 	}
-	var named map[string]json.RawMessage // by exact name
-	if err := json.Unmarshal(body, &named); err != nil {
-		var wrong *json.UnmarshalTypeError
-		if len(bytes.TrimSpace(body)) == 0 || errors.As(err, &wrong) {
-			return 0, missing
-		}
+	if len(bytes.TrimSpace(body)) > 0 && !json.Valid(body) {
 		return 0, fail(http.StatusBadRequest, "the body is not JSON")
 	}
-	t, err := events.ParseTenant(string(named["customer_id"]))
+	names := namesIn(body)
+	if len(names) != 1 {
+		return 0, missing
+	}
+	t, err := events.ParseTenant(names[0])
 	if err != nil {
 		return 0, missing
 	}
 	return t, nil
+}
+
+// namesIn is each customer_id of a body, however it is written: with several,
+// one reader takes the first, and another the last.
+func namesIn(body []byte) (all []string) {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
+		return nil
+	}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return nil
+		}
+		var v json.RawMessage
+		if err := dec.Decode(&v); err != nil {
+			return nil
+		}
+		if s, ok := name.(string); ok && strings.EqualFold(s, "customer_id") {
+			if s != "customer_id" {
+				return nil
+			}
+			all = append(all, string(v))
+		}
+	}
+	return all
 }
 
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {

@@ -26,7 +26,11 @@ func testGuard(t *testing.T, w *world) {
 				t.Errorf("%q: %d %s", query, got.status, got.body)
 			}
 		}
-		for _, body := range []string{``, `{}`, `[]`, `7`, `null`, `{"customer_id":null}`, `{"customer_id":"x"}`, `{"customer_id":0}`, `{"customer_id":1.5}`, `{"customer_id":[1]}`, `{"Customer_Id":1}`} {
+		for _, body := range []string{
+			``, `{}`, `[]`, `7`, `null`, `{"customer_id":null}`, `{"customer_id":"x"}`, `{"customer_id":0}`, `{"customer_id":1.5}`, `{"customer_id":[1]}`, `{"Customer_Id":1}`,
+			`{"customer_id":` + b.id.String() + `,"customer_id":` + a.id.String() + `}`, `{"customer_id":` + a.id.String() + `,"Customer_Id":` + a.id.String() + `}`,
+			`{"\u0063ustomer_id":` + b.id.String() + `,"customer_id":` + a.id.String() + `}`,
+		} {
 			if got := a.send("POST", "/v1/memories", []byte(body), auth); got.status != 400 || got.body != missing {
 				t.Errorf("%q: %d %s", body, got.status, got.body)
 			}

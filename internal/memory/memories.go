@@ -282,13 +282,7 @@ func (s *service) rememberOf(ctx context.Context, who asker, user, key string, t
 	if key != "" {
 		f.Memory = events.Derive("memory", who.tenant.String(), user, key)
 	}
-	if key != "" {
-		done, err := saidBefore(ctx, who, f)
-		if err != nil || done {
-			return s.remembered(f), err
-		}
-	}
-	if err := s.state(ctx, who, events.New(who.tenant, "", now, f)); err != nil {
+	if err := s.stateAs(ctx, who, key, user, events.New(who.tenant, "", now, f)); err != nil {
 		return nil, err
 	}
 	return s.remembered(f), nil
@@ -296,25 +290,6 @@ func (s *service) rememberOf(ctx context.Context, who asker, user, key string, t
 
 func (s *service) remembered(f events.MemoryStored) *storedOut {
 	return &storedOut{stored{Success: true, ID: f.Memory, MemoryID: f.Memory, UserID: named(f.Caller), Message: "Memory stored: " + f.Type + ":" + f.Key}}
-}
-
-// saidBefore reports whether a memory was stated with the same idempotency key
-// already; with other content that is a mistake.
-func saidBefore(ctx context.Context, who asker, f events.MemoryStored) (bool, error) {
-	raw, err := who.rows.Stated(ctx, f.Caller, events.New(who.tenant, "", time.Time{}, f).ID)
-	if absent(err) {
-		return false, nil
-	} else if err != nil {
-		return false, err
-	}
-	var before events.MemoryStored
-	if err := json.Unmarshal(raw, &before); err != nil {
-		return false, err
-	}
-	if before.Type != f.Type || before.Key != f.Key || before.Value != f.Value || before.Content != f.Content {
-		return false, fail(http.StatusConflict, "another memory was stored with this Idempotency-Key")
-	}
-	return true, nil
 }
 
 // by is who states something: one of the tenant's people, or a key.
@@ -325,8 +300,8 @@ func by(who asker, person string) string {
 	return "api:" + who.key
 }
 
-// maxValue is how long a value may be, as JSON.
-const maxValue = 32 << 10
+// maxValue is how long a value may be, as JSON: as much as a fact takes.
+const maxValue = 16_000
 
 // jsonText is a value as JSON in its shortest form.
 func jsonText(v any) (string, error) {
@@ -336,7 +311,7 @@ func jsonText(v any) (string, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil || b.Len() > maxValue {
+	if err := enc.Encode(v); err != nil || b.Len()-len("\n") > maxValue {
 		return "", invalid("body.value", "want at most %d bytes of JSON", maxValue)
 	}
 	return plain(strings.TrimSpace(b.String())), nil

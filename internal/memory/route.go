@@ -86,6 +86,7 @@ func writeFailure(w http.ResponseWriter, f failure) {
 // program, and we are the only ones who use it.
 var configure = sync.OnceFunc(func() {
 	huma.DefaultArrayNullable = false
+	huma.ValidateStrictCasing = true // as bodies are read
 	huma.NewError = func(status int, text string, errs ...error) huma.StatusError {
 		f := failure{Text: text, Code: status}
 		for _, err := range errs {
@@ -127,6 +128,7 @@ func newAPI(s *service) *api {
 		"which must be the key's own; what is another's is not there."
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", "" // served by us, guarded by nobody; pages that load scripts from elsewhere are not served
 	c.CreateHooks = nil
+	c.Formats = map[string]huma.Format{"application/json": exactly, "json": exactly}
 	c.AllowAdditionalPropertiesByDefault = true
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"key": {Type: "http", Scheme: "bearer", Description: "An API key of the customer, or of the platform."}}
 	c.Security = []map[string][]string{{"key": {}}}

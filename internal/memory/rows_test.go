@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/settings"
 )
 
@@ -131,6 +133,10 @@ func testIdempotencyKey(t *testing.T, w *world) {
 	if got := post("x", "/v1/memories", strings.Replace(body, "0142", "0143", 1)); got.status != 201 || got.text("memory_id") == first.text("memory_id") {
 		t.Errorf("another caller's: %d %s", got.status, got.body)
 	}
+	corrected := post("c", "/v2/profile/%2B12065550142/corrections", `{"field":"personal.name","value":"Ann One"}`)
+	if got := post("c", "/v2/profile/%2B12065550142/corrections", `{"field":"personal.name","value":"Ann Two"}`); corrected.status != 200 || got.status != 409 {
+		t.Errorf("another correction: %d, then %d %s", corrected.status, got.status, got.body)
+	}
 	before := a.told()
 	for range 3 {
 		if got := post("z", "/v2/leads/%2B12065550142/stage", `{"stage":"Lost"}`); got.status != 200 {
@@ -190,6 +196,55 @@ func TestNumbersInTheirFormStay(t *testing.T) {
 	for _, in := range []string{"", "12065550142", "Ann", "anonymous", "+", "+1206555"} {
 		if got, err := caller("x", in); err == nil || strings.Contains(err.Error(), "2065") {
 			t.Errorf("%q: %q, %v", in, got, err)
+		}
+	}
+}
+
+// Of many who say something with one key at once, one is heard; the row is what
+// the log holds.
+func testIdempotencyKeyOfMany(t *testing.T, w *world) {
+	a := w.tenant(t)
+	for round := range 5 {
+		path, headers := "/v1/memories", map[string]string{"Authorization": "Bearer " + a.key, "Idempotency-Key": fmt.Sprint(round)}
+		all := make(chan answered)
+		const n = 8
+		for i := range n {
+			go func() {
+				all <- a.send("POST", path, []byte(fmt.Sprintf(`{"customer_id":%d,"user_id":"+12065550%d42","type":"fact","key":"k","value":%d}`, a.id, round+1, i)), headers)
+			}()
+		}
+		took := map[int]int{}
+		for range n {
+			got := <-all
+			took[got.status]++
+		}
+		if took[201] != 1 || took[409] != n-1 {
+			t.Errorf("round %d: %v", round, took)
+		}
+	}
+	facts, err := w.bus.Feed(t.Context(), a.id, 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := a.want(200, "GET", "/v1/memories", nil)
+	if len(facts) != 5 || len(rows.at("memories").([]any)) != 5 {
+		t.Fatalf("%d facts, %s", len(facts), rows.body)
+	}
+	for i, f := range facts {
+		raw, err := f.JSON("x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said struct {
+			Time time.Time
+			Data events.MemoryStored
+		}
+		if err := json.Unmarshal(raw, &said); err != nil {
+			t.Fatal(err)
+		}
+		row := rows.at("memories", 4-i).(map[string]any)
+		if at, _ := time.Parse(time.RFC3339Nano, row["created_at"].(string)); fmt.Sprint(row["value"]) != said.Data.Value || !at.Equal(said.Time) {
+			t.Errorf("row %v, fact %+v", row, said)
 		}
 	}
 }

@@ -62,9 +62,12 @@ func TestAPI(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for name, test := range map[string]func(*testing.T, *world){
-		"guard":              testGuard,
-		"routes fail closed": testRoutesFailClosed,
-		"feed":               testFeed,
+		"guard":                   testGuard,
+		"names are exact":         testNamesAreExact,
+		"values stay as they are": testValuesStayAsTheyAre,
+		"longest is taken":        testLongestIsTaken,
+		"routes fail closed":      testRoutesFailClosed,
+		"feed":                    testFeed,
 		"process call states what an ingress would": testProcessCallStatesWhatAnIngressWould,
 		"numbers of calls taken in are masked":      testNumbersOfCallsTakenInAreMasked,
 		"same call is taken in once":                testSameCallIsTakenInOnce,
@@ -74,6 +77,7 @@ func TestAPI(t *testing.T) {
 		"anothers is as if it did not exist":        testAnothersIsAsIfItDidNotExist,
 		"pages":                                     testPages,
 		"writers at once lose nothing":              testWritersAtOnceLoseNothing,
+		"idempotency key of many":                   testIdempotencyKeyOfMany,
 		"idempotency key":                           testIdempotencyKey,
 		"context stays data":                        testContextStaysData,
 		"contract":                                  testContract,
