@@ -55,6 +55,18 @@ func TestReadersReachTheirOwnTenantOnly(t *testing.T) {
 				_, seqs := search(t, b, tenant, "turn.heard", "call.ended")
 				return seqs, nil
 			},
+			"StoredAt": func() (seqs []uint64, err error) {
+				for seq := uint64(1); seq <= 8; seq++ {
+					e, there, err := b.StoredAt(ctx, tenant, seq)
+					if err != nil {
+						return nil, err
+					}
+					if there {
+						seqs = append(seqs, e.Seq)
+					}
+				}
+				return seqs, nil
+			},
 			"ReadTenant": func() (seqs []uint64, err error) {
 				_, err = b.ReadTenant(ctx, tenant, 1, func(m bus.Moved) error {
 					seqs = append(seqs, m.Seq)

@@ -63,6 +63,10 @@ var readerCuts = []cut{
 		"Search, by names", "", "internal/bus/erase.go", `append(cfg.FilterSubjects, events.Subject(t, name))`,
 		`append(cfg.FilterSubjects, isolationAsk("Search, by names", events.Subject(t, name)))`,
 	},
+	{
+		"StoredAt", "", "internal/bus/streams.go", `if err != nil || e.Tenant != t {`,
+		`if err != nil || e.Tenant != t && !isolationWithout("StoredAt") {`,
+	},
 	{"Erase", "", "internal/bus/erase.go", `err != nil || of != t {`, `err != nil || of != t && !isolationWithout("Erase") {`},
 	{
 		"ReadTenant", "", "internal/bus/tenant.go", `OptStartSeq: *next, FilterSubject: events.Subject(t, ">"),`,
