@@ -69,6 +69,12 @@ func (b *Bus) told(t events.Tenant, m incoming) (Told, bool) {
 	if err != nil {
 		return Told{}, false
 	}
+	if f, ok := e.Fact.(events.CallEnded); ok {
+		f.FirstSeq, f.Facts = 0, nil // of the stream of all tenants: not for outsiders
+		if err := ce.SetData(event.ApplicationJSON, f); err != nil {
+			return Told{}, false
+		}
+	}
 	return Told{Seq: m.seq, ID: e.ID, Type: ce.Type(), ce: ce}, true
 }
 

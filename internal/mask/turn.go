@@ -41,7 +41,7 @@ func (t *turn) judge() {
 
 func (t *turn) kindOf(i int) kind {
 	n := t.numbers[i]
-	if n.what == marked || t.counts(n) {
+	if n.what == marked || t.counts(i) {
 		return none
 	}
 	h := t.hint(i)
@@ -143,6 +143,8 @@ func (t *turn) cueAt(j, end int) cue {
 		return cue{pin, false}
 	case w.low == "security" && j > 0 && t.words[j-1].low == "social":
 		return cue{ssn, true}
+	case onBack[w.low] && near(j+1, j+5, sideWord) && near(j-2, j, theirWord):
+		return cue{cvv, true} // "the three digits on the back"
 	case w.low == "digits" || w.low == "digit" || w.low == "four" || w.low == "4":
 		if near(j-2, j, lastWord) {
 			return cue{secret, true}
@@ -166,6 +168,9 @@ func (t *turn) cueAt(j, end int) cue {
 var (
 	lastWord   = set("last final")
 	threeWord  = set("three 3 three-digit")
+	onBack     = set("digit digits number numbers three 3")
+	sideWord   = set("back reverse")
+	theirWord  = set("three 3 three-digit last final security")
 	backWord   = set("back card")
 	digitWords = set("number numbers digits digit")
 )
@@ -218,7 +223,8 @@ func (t *turn) chained(i int) bool {
 
 // counts reports whether a number says how many, or is part of a name: "last
 // four digits", "300 dollars", "4th", "48 Larch Street".
-func (t *turn) counts(n number) bool {
+func (t *turn) counts(i int) bool {
+	n := t.numbers[i]
 	next, nextButOne := t.low(n.last+1), t.low(n.last+2)
 	if t.words[n.last].stop != 0 {
 		next, nextButOne = "", ""
@@ -233,6 +239,9 @@ func (t *turn) counts(n number) bool {
 	case units[next] && len(n.digits) <= 7, next == "square" || nextButOne == "feet":
 		return true
 	case n.scaled:
+		if h := t.hint(i); h.strong && h.kind.isSecret() && len(n.digits) >= 7 {
+			return false // "my social is four hundred fifty six …"
+		}
 		return !t.c.asked.secrets() || t.chatty > 2
 	case n.what == code:
 		tail := strings.TrimLeft(t.words[n.first].low, "0123456789")
@@ -369,6 +378,8 @@ func (t *turn) called(i int, h hint) (kind, bool) {
 		return none, false
 	case k == expiry:
 		return k, d >= 3 && d <= 6
+	case k == ssn && d == 2 && i > 0 && t.is[i-1] == ssn && t.chained(i):
+		return k, true // in the middle of one
 	case k.isSecret() && h.strong:
 		return k, d >= 3 && !(year && h.far > 6)
 	case k.isSecret():
@@ -407,7 +418,7 @@ func (t *turn) answered(n number, h hint) (kind, bool) {
 		return free, t.fits(n)
 	case c.begun && t.chatty > 2:
 		return none, false
-	case isYear(n.digits) && (h.kind.stays() || t.named(n)):
+	case isYear(n.digits) && (h.kind.stays() || t.named(n) || t.chatty > 2 && yearly[t.low(n.first-1)]):
 		return free, true
 	case c.own && (d < 3 && !(c.begun && d == 2 && t.digitsOnly()) || c.begun && c.digits <= 4 && (isDate(n.digits) || isYear(n.digits) || endsInYear(n))):
 		return free, true
@@ -418,6 +429,9 @@ func (t *turn) answered(n number, h hint) (kind, bool) {
 	}
 	return c.fit(d), true
 }
+
+// yearly words come before years.
+var yearly = set("in since until")
 
 // fits reports whether a number can be what was asked for, where that stays.
 // The caller may answer something else.

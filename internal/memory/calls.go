@@ -227,7 +227,8 @@ func (s *service) erasedSince(ctx context.Context, who asker, user string, start
 	return !start.After(until), err
 }
 
-// takenIn reports whether a call has been taken in already.
+// takenIn reports whether a call has been taken in already. One on the phone,
+// at this moment or before, is nobody else's to speak in.
 func (s *service) takenIn(ctx context.Context, who asker, call string) (bool, error) {
 	if erased, err := who.rows.Erased(ctx, call); err != nil {
 		return false, err
@@ -238,19 +239,24 @@ func (s *service) takenIn(ctx context.Context, who asker, call string) (bool, er
 	switch {
 	case absent(err):
 		return false, nil
-	case err != nil || row.Ended != nil:
-		return err == nil, err
+	case err != nil:
+		return false, err
 	}
-	// It began and did not end: taking it in was cut short, or it is a call on
-	// the phone at this moment, which nobody else may speak in.
-	facts, err := s.bus.ReadCall(ctx, who.tenant, call, span(row))
+	at, err := s.whereSaid(ctx, who, row)
+	if err != nil {
+		return false, err
+	}
+	facts, err := s.bus.ReadCall(ctx, who.tenant, call, at)
 	if err != nil {
 		return false, err
 	}
 	for _, e := range facts {
 		if f, ok := e.Fact.(events.CallReceived); ok && f.Via == events.ViaAPI {
-			return false, nil
+			return row.Ended != nil, nil // else it was cut short
 		}
+	}
+	if row.Ended != nil && len(facts) == 0 {
+		return true, nil // too old to tell
 	}
 	return false, fail(http.StatusConflict, "a call on the phone has this call_id")
 }

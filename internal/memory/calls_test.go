@@ -243,6 +243,8 @@ func testCallOnThePhoneIsLetBe(t *testing.T, w *world) {
 	if all := a.facts("CA1"); len(all) != 1 {
 		t.Errorf("%d facts", len(all))
 	}
+	a.state("CA1", spokenAt, events.CallEnded{From: ann, To: "+12065550100", StartedAt: spokenAt, EndedAt: spokenAt, Reason: events.EndCaller})
+	a.want(409, "POST", "/v2/process-call", map[string]any{"user_id": ann, "call_id": "CA1", "conversation_history": history("user", "Hi")})
 }
 
 func testProcessCallRefusesWhatIsNoCall(t *testing.T, w *world) {

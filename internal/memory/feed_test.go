@@ -45,6 +45,13 @@ func testFeed(t *testing.T, w *world) {
 		a.state("", spokenAt, events.MemoryStored{Memory: "m" + string(rune('a'+i)), Caller: ann, Type: "fact", Key: "k", Value: "1", Origin: "api"})
 		b.state("", spokenAt, events.MemoryStored{Memory: "m" + string(rune('a'+i)), Caller: ann, Type: "fact", Key: "theirs", Value: "1", Origin: "api"})
 	}
+	t.Run("it tells nothing of others' traffic", func(t *testing.T) {
+		c := w.tenant(t)
+		c.state("CA9", spokenAt, events.CallEnded{From: ann, To: "+12065550100", StartedAt: spokenAt, EndedAt: spokenAt, Reason: events.EndCaller, FirstSeq: 1234567, Facts: []uint64{1234567, 1234599}})
+		if got := c.want(200, "GET", "/v1/events", nil); strings.Contains(got.body, "12345") || !strings.Contains(got.body, `"first_seq":0`) {
+			t.Error(got.body)
+		}
+	})
 	all := lines(t, a.want(200, "GET", "/v1/events", nil).body)
 	if len(all) != 7 {
 		t.Fatalf("%d events", len(all))
