@@ -140,6 +140,9 @@ func (t *turn) cueAt(j, end int) cue {
 		if near(j-3, j, threeWord) || near(j+1, j+5, backWord) {
 			return cue{cvv, true}
 		}
+		if t.c.money && its[t.low(j-1)] {
+			return cue{cvv, true} // "my card is …, and the code is 927"
+		}
 		return cue{pin, false}
 	case w.low == "security" && j > 0 && t.words[j-1].low == "social":
 		return cue{ssn, true}
@@ -170,6 +173,7 @@ var (
 	threeWord  = set("three 3 three-digit")
 	onBack     = set("digit digits number numbers three 3")
 	sideWord   = set("back reverse")
+	its        = set("the its it's and")
 	theirWord  = set("three 3 three-digit last final security")
 	backWord   = set("back card")
 	digitWords = set("number numbers digits digit")

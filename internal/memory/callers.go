@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"github.com/google/uuid"
 
 	"neurosphere.ai/neurosphere/events"
+	folding "neurosphere.ai/neurosphere/internal/profile"
+	"neurosphere.ai/neurosphere/internal/settings"
 	"neurosphere.ai/neurosphere/internal/store"
 )
 
@@ -247,12 +250,21 @@ func (s *service) correct(ctx context.Context, who asker, in *correctIn) (*profi
 		return nil, err
 	}
 	field := plain(in.Body.Field)
-	if ok, err := s.hasField(ctx, who, row, field); err != nil {
+	set, err := s.store.Settings(ctx, who.tenant)
+	if err != nil {
+		return nil, err
+	}
+	of, ok, err := fieldOf(set.Template, row, field)
+	if err != nil {
 		return nil, err
 	} else if !ok {
 		return nil, invalid("body.field", "the customer's template has no such field")
 	}
-	f := events.CallerCorrected{Caller: user, Field: field, Value: plain(in.Body.Value), By: by(who, in.Body.By), Nth: nth(in.Key), Reason: plain(in.Body.Reason)}
+	v, ok := folding.Corrected(of, plain(in.Body.Value), s.now(), settings.Zone(set.TimeZone))
+	if !ok {
+		return nil, invalid("body.value", "the field is of type %s", cmp.Or(of.Type, "text"))
+	}
+	f := events.CallerCorrected{Caller: user, Field: field, Value: v, By: by(who, in.Body.By), Nth: nth(in.Key), Reason: plain(in.Body.Reason)}
 	if err := s.stateAs(ctx, who, in.Key, user, events.New(who.tenant, "", s.now(), f)); err != nil {
 		return nil, err
 	}
@@ -306,26 +318,22 @@ func nth(key string) string {
 }
 
 // slots are the numbers of things of one kind, as in policies.auto_2.
-var slots = regexp.MustCompile(`_\d+\.`)
+var slots = regexp.MustCompile(`_[1-9][0-9]?\.`)
 
-// hasField reports whether a profile can hold a field: one of the template's,
-// one of another thing of the same kind, or one it holds already.
-func (s *service) hasField(ctx context.Context, who asker, row store.ProfileOf, field string) (bool, error) {
+// fieldOf is a field that a profile can hold: one of the template's, one of
+// another thing of the same kind, or one it holds already.
+func fieldOf(t events.Template, row store.ProfileOf, field string) (of events.Field, ok bool, err error) {
+	all, kind := t.All(), slots.ReplaceAllString(field, "_#.")
+	if i := slices.IndexFunc(all, func(f events.Field) bool { return f.Path == field }); i >= 0 {
+		return all[i], true, nil
+	}
+	if i := slices.IndexFunc(all, func(f events.Field) bool { return slots.ReplaceAllString(f.Path, "_#.") == kind }); i >= 0 {
+		return all[i], true, nil
+	}
 	var have map[string]json.RawMessage
-	if err := json.Unmarshal(row.Fields, &have); err != nil {
-		return false, err
-	}
-	if _, ok := have[field]; ok {
-		return true, nil
-	}
-	set, err := s.store.Settings(ctx, who.tenant)
-	if err != nil {
-		return false, err
-	}
-	kind := slots.ReplaceAllString(field, "_#.")
-	return slices.ContainsFunc(set.Template.All(), func(f events.Field) bool {
-		return f.Path == field || slots.ReplaceAllString(f.Path, "_#.") == kind
-	}), nil
+	err = json.Unmarshal(row.Fields, &have)
+	_, ok = have[field]
+	return events.Field{Path: field}, ok, err
 }
 
 type personality struct {

@@ -248,3 +248,27 @@ func testIdempotencyKeyOfMany(t *testing.T, w *world) {
 		}
 	}
 }
+
+// Staff is believed, as far as a field can hold what they say.
+func testCorrectionsFitTheirField(t *testing.T, w *world) {
+	a := w.known(t, "mine")
+	for _, tc := range []struct{ field, value, want string }{
+		{"policies.auto_1.year", "2015", "2015"},
+		{"policies.auto_1.year", "banana", ""},
+		{"policies.auto_12.make", " Ford ", "Ford"},
+		{"policies.auto_0.make", "Ford", ""},
+		{"policies.auto_100.make", "Ford", ""},
+		{"personal.email", "not an address", ""},
+		{"personal.email", "a@example.com", "a@example.com"},
+		{"personal.name", "   ", ""},
+		{"personal.phone", "(206) 555-0177", "+12065550177"},
+		{"family.children", "Mia, , Leo", "Mia, Leo"},
+		{"family.children", ", ,", ""},
+		{"personal.nothing", "x", ""},
+	} {
+		got := a.ask("POST", "/v2/profile/%2B12065550142/corrections", map[string]any{"field": tc.field, "value": tc.value})
+		if want := map[bool]int{true: 422, false: 200}[tc.want == ""]; got.status != want || want == 200 && got.text("profile", "context", tc.field) != tc.want {
+			t.Errorf("%s=%q: %d %s", tc.field, tc.value, got.status, got.body)
+		}
+	}
+}

@@ -78,6 +78,7 @@ func TestAPI(t *testing.T) {
 		"pages":                                     testPages,
 		"writers at once lose nothing":              testWritersAtOnceLoseNothing,
 		"idempotency key of many":                   testIdempotencyKeyOfMany,
+		"corrections fit their field":               testCorrectionsFitTheirField,
 		"idempotency key":                           testIdempotencyKey,
 		"context stays data":                        testContextStaysData,
 		"contract":                                  testContract,

@@ -1,18 +1,21 @@
 package profile
 
 import (
+	"slices"
 	"strconv"
 	"strings"
+
+	"neurosphere.ai/neurosphere/events"
 )
 
 // bio fills a template's one-line description. Parts between bars that have
 // nothing to say are left out.
-func bio(format string, c Caller) string {
+func bio(t events.Template, c Caller) string {
 	var parts []string
-	for _, part := range strings.Split(format, "|") {
+	for _, part := range strings.Split(t.BioFormat, "|") {
 		missing := false
 		text := strings.TrimSpace(placeholders(part, func(name string) string {
-			v := c.field(name)
+			v := c.field(name, t.Fields)
 			missing = missing || v == ""
 			return v
 		}))
@@ -41,9 +44,10 @@ func placeholders(s string, value func(string) string) string {
 	}
 }
 
-// field is a placeholder's value: a field by the end of its path, or a count.
-// What is kept sealed is not shown.
-func (c Caller) field(name string) string {
+// field is a placeholder's value: a field by the end of its path, or a count. A
+// tenant's own fields stand in for none of the template's: their dog's name is
+// not the caller's. What is kept sealed is not shown.
+func (c Caller) field(name string, template []events.Field) string {
 	switch name {
 	case "first_call_year":
 		if c.First.IsZero() {
@@ -63,8 +67,13 @@ func (c Caller) field(name string) string {
 		return strconv.Itoa(len(groups))
 	}
 	best := ""
+	meant := func(path string) bool { return strings.HasSuffix("."+path, "."+name) }
+	named := slices.ContainsFunc(template, func(f events.Field) bool { return meant(f.Path) })
 	for path, k := range c.Fields {
-		if !k.sealed && strings.HasSuffix("."+path, "."+name) && (best == "" || path < best) {
+		if named && !slices.ContainsFunc(template, func(f events.Field) bool { return f.Path == path }) {
+			continue
+		}
+		if !k.sealed && meant(path) && (best == "" || path < best) {
 			best = path
 		}
 	}

@@ -103,7 +103,7 @@ func Fold(in Input) Caller {
 	c.measure(calls, imports)
 	c.Name = c.Fields[nameField].Value
 	if known {
-		c.QuickBio = bio(t.BioFormat, c)
+		c.QuickBio = bio(t, c)
 	}
 	c.Lead = lead(calls, in.Moves)
 	return c

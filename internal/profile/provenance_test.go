@@ -240,6 +240,25 @@ func TestSealedFieldsAreNotInTheBio(t *testing.T) {
 	}
 }
 
+// A tenant's own fields say nothing in the place of the template's.
+func TestOwnFieldsAreNoOthersName(t *testing.T) {
+	t.Parallel()
+	of := func(said ...string) string {
+		return profile.Fold(profile.Input{Calls: []profile.Call{saidOn(1, said...)}, Template: func(string) (events.Template, bool) {
+			return events.Template{
+				ID: "t", BioFormat: "{name} | {color}", Fields: []events.Field{{Path: "personal.name", Type: "text"}},
+				Extra: []events.Field{{Path: "family.dog.name", Type: "text"}, {Path: "family.dog.color", Type: "text"}},
+			}, true
+		}}).QuickBio
+	}
+	if got := of("family.dog.name=Rex", "personal.name=Ann"); got != "Ann" {
+		t.Errorf("%q", got)
+	}
+	if got := of("family.dog.name=Rex", "family.dog.color=red"); got != "red" {
+		t.Errorf("%q", got)
+	}
+}
+
 // A mark stands for many numbers: each is a memory, also where what was left
 // out stayed elsewhere.
 func TestSealedNumbersAreToldApart(t *testing.T) {

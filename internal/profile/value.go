@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"neurosphere.ai/neurosphere/events"
 )
@@ -50,6 +51,25 @@ func (g gate) normalise(f events.Field, v string) ([]string, bool) {
 		return out, true
 	}
 	return one(v, fold(v) != "")
+}
+
+// Corrected is what staff says a field holds, at a time and place, in the form
+// its type has; items of a list with commas. It is not ok where the field cannot
+// hold that.
+func Corrected(f events.Field, v string, at time.Time, zone *time.Location) (value string, ok bool) {
+	g := newGate(GateInput{StartedAt: at, Zone: zone})
+	all := []string{strings.TrimSpace(v)}
+	if of, list := strings.CutPrefix(f.Type, "array["); list {
+		f.Type, all = strings.TrimSuffix(of, "]"), items(v)
+	}
+	for i, v := range all {
+		one, ok := g.normalise(f, v)
+		if !ok || len(one) != 1 {
+			return "", false
+		}
+		all[i] = one[0]
+	}
+	return strings.Join(all, ", "), len(all) > 0
 }
 
 // number is v's one number, in plain decimal digits.
