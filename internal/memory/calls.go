@@ -74,6 +74,9 @@ func (s *service) processCall(ctx context.Context, who asker, in *processCallIn)
 	if err != nil {
 		return nil, err
 	}
+	if id := in.Body.CallID; id == "." || id == ".." {
+		return nil, invalid("body.call_id", "want an id that can stand in a path")
+	}
 	out := &processCallOut{}
 	out.Body.Success, out.Body.CallID = true, in.Body.CallID
 	if out.Body.CallID == "" {

@@ -251,18 +251,19 @@ func testProcessCallRefusesWhatIsNoCall(t *testing.T, w *world) {
 	a := w.tenant(t)
 	long := strings.Repeat("x", 8001)
 	for name, body := range map[string]map[string]any{
-		"nothing said":       {"user_id": ann},
-		"no caller":          {"user_id": ann, "conversation_history": history("assistant", "Hello")},
-		"blank":              {"user_id": ann, "conversation_history": history("user", "  ")},
-		"a line of one":      {"user_id": ann, "conversation_history": [][]string{{"user"}}},
-		"a line of three":    {"user_id": ann, "conversation_history": [][]string{{"user", "x", "y"}}},
-		"too long":           {"user_id": ann, "conversation_history": history("user", long)},
-		"both forms":         {"user_id": ann, "conversation_history": history("user", "x"), "turns": []map[string]any{{"role": "user", "text": "x"}}},
-		"no number":          {"user_id": "Ann", "conversation_history": history("user", "x")},
-		"a bad call_id":      {"user_id": ann, "call_id": "a b", "conversation_history": history("user", "x")},
-		"of the future":      {"user_id": ann, "started_at": "2190-01-01T00:00:00Z", "conversation_history": history("user", "x")},
-		"before there were":  {"user_id": ann, "started_at": "0001-01-01T00:00:00Z", "conversation_history": history("user", "x")},
-		"ends before begins": {"user_id": ann, "started_at": "2026-01-02T00:00:00Z", "ended_at": "2026-01-01T00:00:00Z", "conversation_history": history("user", "x")},
+		"nothing said":          {"user_id": ann},
+		"no caller":             {"user_id": ann, "conversation_history": history("assistant", "Hello")},
+		"blank":                 {"user_id": ann, "conversation_history": history("user", "  ")},
+		"a line of one":         {"user_id": ann, "conversation_history": [][]string{{"user"}}},
+		"a line of three":       {"user_id": ann, "conversation_history": [][]string{{"user", "x", "y"}}},
+		"too long":              {"user_id": ann, "conversation_history": history("user", long)},
+		"both forms":            {"user_id": ann, "conversation_history": history("user", "x"), "turns": []map[string]any{{"role": "user", "text": "x"}}},
+		"no number":             {"user_id": "Ann", "conversation_history": history("user", "x")},
+		"a bad call_id":         {"user_id": ann, "call_id": "a b", "conversation_history": history("user", "x")},
+		"an id that is no path": {"user_id": ann, "call_id": "..", "conversation_history": history("user", "x")},
+		"of the future":         {"user_id": ann, "started_at": "2190-01-01T00:00:00Z", "conversation_history": history("user", "x")},
+		"before there were":     {"user_id": ann, "started_at": "0001-01-01T00:00:00Z", "conversation_history": history("user", "x")},
+		"ends before begins":    {"user_id": ann, "started_at": "2026-01-02T00:00:00Z", "ended_at": "2026-01-01T00:00:00Z", "conversation_history": history("user", "x")},
 	} {
 		got := a.ask("POST", "/v2/process-call", body)
 		if got.status != 422 || got.at("code") != 422.0 || got.at("error") == "" {

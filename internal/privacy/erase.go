@@ -379,6 +379,16 @@ func (e *erasing) busy(ctx context.Context) (bool, error) {
 	return false, err
 }
 
+// fit is how many calls one fact has room for; the others have one each.
+func fit(calls []string) (n int) {
+	for room := bus.MaxEventSize / 2; n < len(calls); n++ {
+		if room -= len(calls[n]) + len(`"",`); room < 0 {
+			break
+		}
+	}
+	return n
+}
+
 // state publishes what is erased, so that whatever else comes of it is left
 // out, wherever it arrives.
 func (e *erasing) state(ctx context.Context) error {
@@ -386,42 +396,31 @@ func (e *erasing) state(ctx context.Context) error {
 	if e.entry != nil {
 		at = e.entry.At // what became true since stays
 	}
-	publish := func(call string, f events.Fact) (events.Event, error) {
-		ev := events.New(e.Tenant, call, at, f)
-		seq, err := e.Bus.Publish(ctx, ev)
-		if err != nil {
-			return ev, err
-		}
-		err = nil
-		_, sErr := e.Bus.Search(ctx, e.Tenant, seq, []string{f.Name()}, func(s bus.Stored) error {
-			if s.Seq == seq {
-				ev, err = s.Event()
-			}
-			return errFound
-		})
-		if errors.Is(sErr, errFound) {
-			sErr = nil
-		}
-		return ev, errors.Join(err, sErr)
-	}
 	stated := map[string]bool{}
 	if e.Caller != "" {
-		// Stated a moment ago this is the same fact, with the calls there were then.
-		ev, err := publish("", events.CallerErased{Ref: e.record.Ref, By: e.record.By, Calls: e.record.Calls, Erasure: e.record.ID})
+		calls := e.record.Calls[:fit(e.record.Calls)]
+		ev := events.New(e.Tenant, "", at, events.CallerErased{Ref: e.record.Ref, By: e.record.By, Calls: calls, Erasure: e.record.ID})
+		seq, err := e.Bus.Publish(ctx, ev)
 		if err != nil {
 			return fmt.Errorf("state it: %w", err)
 		}
-		if f, ok := ev.Fact.(events.CallerErased); ok {
-			for _, c := range f.Calls {
-				stated[c] = true
-			}
+		// Stated a moment ago this is the same fact, with the calls there were then.
+		first, there, err := e.Bus.StoredAt(ctx, e.Tenant, seq)
+		if err != nil {
+			return fmt.Errorf("state it: %w", err)
+		}
+		if f, ok := first.Fact.(events.CallerErased); ok && there {
+			calls = f.Calls
+		}
+		for _, c := range calls {
+			stated[c] = true
 		}
 	}
 	for _, call := range e.record.Calls {
 		if stated[call] {
 			continue
 		}
-		if _, err := publish(call, events.CallErased{By: e.record.By}); err != nil {
+		if _, err := e.Bus.Publish(ctx, events.New(e.Tenant, call, at, events.CallErased{By: e.record.By})); err != nil {
 			return fmt.Errorf("state it: %w", err)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/privacy"
@@ -318,6 +320,32 @@ func TestErasingGoesOnWhereItWasStopped(t *testing.T) {
 
 // A call that is under way is waited for, and what it states goes too; what
 // arrives later still is found by whoever sweeps.
+// A caller may have more calls than one fact has room for.
+func TestACallerOfManyCallsIsErased(t *testing.T) {
+	t.Parallel()
+	i := quick(t)
+	i.customers(1)
+	const many = 1050
+	group, ctx := errgroup.WithContext(t.Context())
+	group.SetLimit(50)
+	for n := range many {
+		group.Go(func() error {
+			f := events.CallSummarized{
+				Caller: canary.number, StartedAt: time.Now().Add(-time.Hour), EndedAt: time.Now().Add(-time.Hour), Sentiment: "neutral", Resolution: "unknown", Reason: events.EndCaller,
+				Topics: []string{}, Findings: []events.Finding{}, Rejected: []events.Reject{}, Messages: []events.Message{}, Style: []events.Measure{},
+			}
+			_, err := i.bus.Publish(ctx, events.New(1, fmt.Sprintf("many-%0250d", n), f.StartedAt, events.CallRederived{Run: "r", Summarized: f}))
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if c := i.erase(privacy.Request{Tenant: 1, Caller: canary.number}); len(c.Calls) != many || c.Facts["call.rederived"] != many {
+		t.Errorf("%d calls, %v", len(c.Calls), c.Facts)
+	}
+}
+
 func TestACallUnderWayIsErasedWithTheRest(t *testing.T) {
 	t.Parallel()
 	i := quick(t)
