@@ -101,7 +101,7 @@ func kinds() map[string]kind {
 	return map[string]kind{
 		"user_id": user, "phone": user,
 		"id":              {(*probe).memory, func(*probe) string { return "7f0c1a52-0d3e-4a4e-9d53-" + fmt.Sprintf("%012d", 1) }, false},
-		"call_id":         {(*probe).call, func(*probe) string { return "CA" + strings.Repeat("0", 32) }, false},
+		"call_id":         {(*probe).call, (*probe).callID, false},
 		"erasure_id":      {(*probe).erasure, func(*probe) string { return strings.Repeat("0", 32) }, false},
 		"cursor":          {(*probe).cursor, func(*probe) string { return noise(90) }, true},
 		"after":           feed,
@@ -175,7 +175,9 @@ func (p *probe) request(o operation, b *business, values map[string]any) query {
 			v = p.plain[name]
 		}
 		if name == "value" && v == nil {
-			v = b.words[2]
+			if v = b.words[2]; o.in["field"] != "" { // it is an email that is corrected
+				v = b.words[2] + "@example.com"
+			}
 		}
 		if v == nil || name == "customer_id" {
 			continue
@@ -263,12 +265,23 @@ func knownCall(user string) string {
 }
 
 // call is one that only this business knows, another one each time where it is
-// gone afterwards.
+// gone afterwards or has to be handed in.
 func (p *probe) call(b *business, o operation) string {
-	if o.method == http.MethodDelete {
+	switch {
+	case o.method == http.MethodDelete:
 		return knownCall(p.user(b, o))
+	case o.in["call_id"] == "body": // who says the same again is answered the same
+		id := p.callID()
+		p.made(p.in.send(p.t, p.request(o, b, map[string]any{"call_id": id})))
+		return id
 	}
 	return b.call
+}
+
+// callID is that of no call.
+func (p *probe) callID() string {
+	p.serial++
+	return fmt.Sprintf("CA%032d", p.serial)
 }
 
 // erasure is one that this business has asked for.
