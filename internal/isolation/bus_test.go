@@ -46,18 +46,28 @@ func isolationName(reader, subject, name string, ours bool) (string, bool) {
 var readerCuts = []cut{
 	{"Feed", "", "internal/bus/feed.go", `FilterSubject: events.Subject(t, ">"),`, `FilterSubject: isolationAsk("Feed", events.Subject(t, ">")),`},
 	{"", "", "internal/bus/feed.go", `if err != nil || e.Tenant != t {`, `if err != nil || e.Tenant != t && !isolationWithout("Feed") {`},
-	{"ReadCall", "", "internal/bus/readcall.go", `name, ours := strings.CutPrefix(subject, events.Subject(t, ""))`,
-		`name, ours := strings.CutPrefix(subject, events.Subject(t, "")); name, ours = isolationName("ReadCall", subject, name, ours)`},
-	{"ReadCall, one by one", "", "internal/bus/readcall.go", `jetstream.WithGetMsgSubject(events.Subject(r.tenant, what))`,
-		`jetstream.WithGetMsgSubject(isolationAsk("ReadCall, one by one", events.Subject(r.tenant, what)))`},
-	{"ReadCall, all at once", "", "internal/bus/readcall.go", `FilterSubject: events.Subject(r.tenant, what),`,
-		`FilterSubject: isolationAsk("ReadCall, all at once", events.Subject(r.tenant, what)),`},
+	{
+		"ReadCall", "", "internal/bus/readcall.go", `name, ours := strings.CutPrefix(subject, events.Subject(t, ""))`,
+		`name, ours := strings.CutPrefix(subject, events.Subject(t, "")); name, ours = isolationName("ReadCall", subject, name, ours)`,
+	},
+	{
+		"ReadCall, one by one", "", "internal/bus/readcall.go", `jetstream.WithGetMsgSubject(events.Subject(r.tenant, what))`,
+		`jetstream.WithGetMsgSubject(isolationAsk("ReadCall, one by one", events.Subject(r.tenant, what)))`,
+	},
+	{
+		"ReadCall, all at once", "", "internal/bus/readcall.go", `FilterSubject: events.Subject(r.tenant, what),`,
+		`FilterSubject: isolationAsk("ReadCall, all at once", events.Subject(r.tenant, what)),`,
+	},
 	{"Search", "", "internal/bus/erase.go", `cfg.FilterSubject = events.Subject(t, ">")`, `cfg.FilterSubject = isolationAsk("Search", events.Subject(t, ">"))`},
-	{"Search, by names", "", "internal/bus/erase.go", `append(cfg.FilterSubjects, events.Subject(t, name))`,
-		`append(cfg.FilterSubjects, isolationAsk("Search, by names", events.Subject(t, name)))`},
+	{
+		"Search, by names", "", "internal/bus/erase.go", `append(cfg.FilterSubjects, events.Subject(t, name))`,
+		`append(cfg.FilterSubjects, isolationAsk("Search, by names", events.Subject(t, name)))`,
+	},
 	{"Erase", "", "internal/bus/erase.go", `err != nil || of != t {`, `err != nil || of != t && !isolationWithout("Erase") {`},
-	{"ReadTenant", "", "internal/bus/tenant.go", `OptStartSeq: *next, FilterSubject: events.Subject(t, ">"),`,
-		`OptStartSeq: *next, FilterSubject: isolationAsk("ReadTenant", events.Subject(t, ">")),`},
+	{
+		"ReadTenant", "", "internal/bus/tenant.go", `OptStartSeq: *next, FilterSubject: events.Subject(t, ">"),`,
+		`OptStartSeq: *next, FilterSubject: isolationAsk("ReadTenant", events.Subject(t, ">")),`,
+	},
 }
 
 // A reader of the bus that does not say whose facts it wants, any one of them,
