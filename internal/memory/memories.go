@@ -332,6 +332,9 @@ func (s *service) getMemory(ctx context.Context, who asker, in *getMemoryIn) (*m
 	if err != nil {
 		return nil, err
 	}
+	if m.Expires != nil && !m.Expires.After(s.now()) {
+		return nil, notFound() // as lists have it
+	}
 	out := &memoryOut{shown(who, m)}
 	if !in.Reveal || m.Sealed == "" {
 		return out, nil

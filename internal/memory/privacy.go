@@ -18,6 +18,9 @@ import (
 // searches are how many may read a customer's whole log at a time; others wait.
 const searches = 4
 
+// searchTime is how long one may take, waiting included.
+const searchTime = 2 * time.Minute
+
 const pageHTML = "text/html"
 
 func (s *service) privacyRoutes(a *api) {
@@ -46,13 +49,19 @@ func (s *service) privacyRoutes(a *api) {
 	}, s.getErasure)
 }
 
-// searching waits for its turn to read a whole log.
-func (s *service) searching(ctx context.Context) (done func(), err error) {
+// searching waits for its turn to read a whole log, which waits for outages: not
+// where one is under way, and not for ever.
+func (s *service) searching(ctx context.Context) (_ context.Context, done func(), err error) {
+	if _, err := s.bus.LastSeq(ctx); err != nil {
+		return ctx, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, searchTime)
 	select {
 	case s.searches <- struct{}{}:
-		return func() { <-s.searches }, nil
+		return ctx, func() { <-s.searches; cancel() }, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		cancel()
+		return ctx, nil, ctx.Err()
 	}
 }
 
@@ -74,7 +83,7 @@ func (s *service) exportCaller(ctx context.Context, who asker, in *exportCallerI
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.searching(ctx)
+	ctx, done, err := s.searching(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +127,7 @@ func (s *service) planErasure(ctx context.Context, who asker, in *phoneIn) (*pla
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.searching(ctx)
+	ctx, done, err := s.searching(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +203,7 @@ func (s *service) eraseCall(ctx context.Context, who asker, in *eraseCallIn) (*e
 // erase has something erased by whoever has the ledger. What there is goes
 // meanwhile, whatever becomes of this process.
 func (s *service) erase(ctx context.Context, who asker, r privacy.Request) (*eraseOut, error) {
-	done, err := s.searching(ctx)
+	ctx, done, err := s.searching(ctx)
 	if err != nil {
 		return nil, err
 	}

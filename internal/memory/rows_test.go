@@ -272,3 +272,16 @@ func testCorrectionsFitTheirField(t *testing.T, w *world) {
 		}
 	}
 }
+
+// What has expired is not shown, by its id as little as in lists.
+func testExpiredIsNotShown(t *testing.T, w *world) {
+	a := w.tenant(t)
+	for id, at := range map[string]time.Time{"past": time.Now().Add(-time.Minute), "future": time.Now().Add(time.Hour)} {
+		a.state("", spokenAt, events.MemoryStored{Memory: id, Caller: ann, Type: "fact", Key: "k", Value: "1", Origin: "api", Expires: &at})
+	}
+	a.want(404, "GET", "/v1/memories/past", nil)
+	a.want(200, "GET", "/v1/memories/future", nil)
+	if got := a.want(200, "GET", "/v1/memories", nil); got.at("count") != 1.0 {
+		t.Error(got.body)
+	}
+}

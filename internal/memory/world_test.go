@@ -77,6 +77,7 @@ func TestAPI(t *testing.T) {
 		"anothers is as if it did not exist":        testAnothersIsAsIfItDidNotExist,
 		"pages":                                     testPages,
 		"writers at once lose nothing":              testWritersAtOnceLoseNothing,
+		"expired is not shown":                      testExpiredIsNotShown,
 		"idempotency key of many":                   testIdempotencyKeyOfMany,
 		"corrections fit their field":               testCorrectionsFitTheirField,
 		"idempotency key":                           testIdempotencyKey,
