@@ -34,6 +34,20 @@ func newReach() (*reach, error) {
 	return &reach{cfg: cfg}, nil
 }
 
+// onStore runs f on the database, with how it was reached.
+func onStore(ctx context.Context, f func(r *reach, s *store.Store) error) error {
+	r, err := newReach()
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	s, err := r.store(ctx)
+	if err != nil {
+		return err
+	}
+	return f(r, s)
+}
+
 func (r *reach) close() {
 	for i := len(r.stops) - 1; i >= 0; i-- {
 		r.stops[i]()

@@ -46,20 +46,6 @@ func days(s string) (time.Duration, error) {
 	return time.ParseDuration(s)
 }
 
-// inStore runs f on the database.
-func inStore(ctx context.Context, f func(*store.Store) error) error {
-	r, err := newReach()
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	s, err := r.store(ctx)
-	if err != nil {
-		return err
-	}
-	return f(s)
-}
-
 func tenantKey(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	options := keyFlags(fs)
 	t, args, err := which(fs, flagsFirst(args))
@@ -73,7 +59,7 @@ func tenantKey(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	return inStore(ctx, func(s *store.Store) error {
+	return onStore(ctx, func(_ *reach, s *store.Store) error {
 		k, key, err := s.NewAPIKey(ctx, t, o)
 		if err != nil {
 			return err
@@ -95,7 +81,7 @@ func tenantKeys(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	return inStore(ctx, func(s *store.Store) error {
+	return onStore(ctx, func(_ *reach, s *store.Store) error {
 		all, err := s.APIKeys(ctx, t)
 		if err != nil {
 			return err
@@ -112,7 +98,7 @@ func tenantRevoke(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if len(rest) != 1 {
 		return wrongf("neurosphere tenant revoke-key: want ID KEYID; api-keys lists them")
 	}
-	return inStore(ctx, func(s *store.Store) error {
+	return onStore(ctx, func(_ *reach, s *store.Store) error {
 		if err := s.RevokeAPIKey(ctx, t, rest[0]); err != nil {
 			return err
 		}
@@ -146,7 +132,7 @@ func platformKey(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		if err := parse(fs, args[1:]); err != nil {
 			return err
 		}
-		return inStore(ctx, func(s *store.Store) error {
+		return onStore(ctx, func(_ *reach, s *store.Store) error {
 			all, err := s.PlatformKeys(ctx)
 			if err != nil {
 				return err
@@ -160,7 +146,7 @@ func platformKey(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		if fs.NArg() != 1 {
 			return wrongf("neurosphere platform-key revoke: want KEYID; list shows them")
 		}
-		return inStore(ctx, func(s *store.Store) error {
+		return onStore(ctx, func(_ *reach, s *store.Store) error {
 			if err := s.RevokePlatformKey(ctx, fs.Arg(0)); err != nil {
 				return err
 			}
@@ -182,7 +168,7 @@ func platformKeyCreate(ctx context.Context, fs *flag.FlagSet, args []string) err
 	if err != nil {
 		return err
 	}
-	return inStore(ctx, func(s *store.Store) error {
+	return onStore(ctx, func(_ *reach, s *store.Store) error {
 		k, key, err := s.NewPlatformKey(ctx, o)
 		if err != nil {
 			return err

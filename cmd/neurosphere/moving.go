@@ -182,29 +182,22 @@ func movingProgress() func(stage string, n int) {
 // printHashes prints the digest of a tenant's profiles as they are in use, which
 // is the same wherever the same facts are.
 func printHashes(ctx context.Context, t events.Tenant) error {
-	r, err := newReach()
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	s, err := r.store(ctx)
-	if err != nil {
-		return err
-	}
-	tenants := []events.Tenant{t}
-	if t == 0 {
-		if tenants, err = s.Tenants(ctx); err != nil {
-			return err
+	return onStore(ctx, func(_ *reach, s *store.Store) (err error) {
+		tenants := []events.Tenant{t}
+		if t == 0 {
+			if tenants, err = s.Tenants(ctx); err != nil {
+				return err
+			}
 		}
-	}
-	for _, id := range tenants {
-		sum, err := moving.Hash(ctx, s, id, profiler.Projection)
-		if err != nil {
-			return err
+		for _, id := range tenants {
+			sum, err := moving.Hash(ctx, s, id, profiler.Projection)
+			if err != nil {
+				return err
+			}
+			if err := printJSON(map[string]any{"customer_id": id, "profiles": sum.Count, "sha256": sum.SHA256}); err != nil {
+				return err
+			}
 		}
-		if err := printJSON(map[string]any{"customer_id": id, "profiles": sum.Count, "sha256": sum.SHA256}); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }

@@ -166,20 +166,13 @@ func tenantShow(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	r, err := newReach()
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	s, err := r.store(ctx)
-	if err != nil {
-		return err
-	}
-	set, err := s.Settings(ctx, t)
-	if err != nil {
-		return err
-	}
-	return printJSON(set)
+	return onStore(ctx, func(_ *reach, s *store.Store) error {
+		set, err := s.Settings(ctx, t)
+		if err != nil {
+			return err
+		}
+		return printJSON(set)
+	})
 }
 
 func tenantSet(ctx context.Context, fs *flag.FlagSet, args []string) error {
@@ -221,7 +214,7 @@ func tenantSet(ctx context.Context, fs *flag.FlagSet, args []string) error {
 
 // template is the industry template with that id.
 func templateNamed(ctx context.Context, id string) (t events.Template, err error) {
-	err = stored(ctx, func(s *store.Store) error {
+	err = onStore(ctx, func(_ *reach, s *store.Store) error {
 		t, err = s.Template(ctx, id)
 		if errors.Is(err, store.ErrNotFound) {
 			err = wrongf("template: there is no %q; see neurosphere tenant templates", id)
@@ -236,27 +229,13 @@ func tenantTemplates(ctx context.Context, fs *flag.FlagSet, args []string) error
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	return stored(ctx, func(s *store.Store) error {
+	return onStore(ctx, func(_ *reach, s *store.Store) error {
 		all, err := s.ListTemplates(ctx)
 		if err != nil {
 			return err
 		}
 		return printJSON(all)
 	})
-}
-
-// stored runs f with the database.
-func stored(ctx context.Context, f func(*store.Store) error) error {
-	r, err := newReach()
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	s, err := r.store(ctx)
-	if err != nil {
-		return err
-	}
-	return f(s)
 }
 
 func tenantStatus(ctx context.Context, fs *flag.FlagSet, args []string, status string) error {
@@ -268,21 +247,14 @@ func tenantStatus(ctx context.Context, fs *flag.FlagSet, args []string, status s
 }
 
 func change(ctx context.Context, t events.Tenant, f func(*events.Settings) error) error {
-	r, err := newReach()
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	s, err := r.store(ctx)
-	if err != nil {
-		return err
-	}
-	before, after, err := s.UpdateSettings(ctx, t, f)
-	if err != nil {
-		return err
-	}
-	if err := printJSON(map[string]any{"customer_id": t, "version": after.Version, "changed": settings.Changed(before, after)}); err != nil {
-		return err
-	}
-	return goLive(ctx, r, s)
+	return onStore(ctx, func(r *reach, s *store.Store) error {
+		before, after, err := s.UpdateSettings(ctx, t, f)
+		if err != nil {
+			return err
+		}
+		if err := printJSON(map[string]any{"customer_id": t, "version": after.Version, "changed": settings.Changed(before, after)}); err != nil {
+			return err
+		}
+		return goLive(ctx, r, s)
+	})
 }
