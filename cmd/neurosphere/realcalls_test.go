@@ -220,7 +220,7 @@ func rowsOf(t *testing.T, db *testenv.Database, customers []events.Settings) kep
 }
 
 // Real calls, replayed in order, with everything delivered three times, with
-// the calls in another order, and killed on the way: each profile is the same
+// the calls in another order, stopped and killed on the way: each profile is the same
 // to the byte, and so is every row.
 func TestReplayOfRealCallsIsTheSameHoweverItGoes(t *testing.T) {
 	t.Parallel()
@@ -242,6 +242,10 @@ func TestReplayOfRealCallsIsTheSameHoweverItGoes(t *testing.T) {
 	if len(want.Hashes) < 10 || len(want.Rows["memories"]) == 0 {
 		t.Fatalf("%d profiles, %d memories of %d facts", len(want.Hashes), len(want.Rows["memories"]), len(log))
 	}
+	of := map[events.Tenant]kept{}
+	for _, c := range customers {
+		of[c.Tenant] = rowsOf(t, db, []events.Settings{c})
+	}
 	for name, got := range map[string]func(*testing.T, *testenv.Database){
 		"three times": func(t *testing.T, db *testenv.Database) { thrice(t, db, log) },
 		"shuffled": func(t *testing.T, db *testenv.Database) {
@@ -249,12 +253,13 @@ func TestReplayOfRealCallsIsTheSameHoweverItGoes(t *testing.T) {
 			put(t, b, shuffled(log))
 			run(t, b, db)
 		},
-		"killed": func(t *testing.T, db *testenv.Database) {
+		"killed": func(t *testing.T, db *testenv.Database) { killedForReal(t, db, log, want, of) },
+		"stopped": func(t *testing.T, db *testenv.Database) {
 			b := testenv.Bus(t)
 			put(t, b, log[:len(log)/2])
-			killed(t, b, db, "folding")
+			stopped(t, b, db, "folding")
 			put(t, b, log[len(log)/2:])
-			killed(t, b, db, "swapping")
+			stopped(t, b, db, "swapping")
 			if r := run(t, b, db); !r.Resumed {
 				t.Errorf("began anew: %+v", r)
 			}
@@ -271,18 +276,18 @@ func TestReplayOfRealCallsIsTheSameHoweverItGoes(t *testing.T) {
 	}
 }
 
-// killed is a replay that ends as a stage begins.
-func killed(t *testing.T, b *bus.Bus, db *testenv.Database, stage string) {
+// stopped is a replay that is told to end as a stage begins.
+func stopped(t *testing.T, b *bus.Bus, db *testenv.Database, stage string) {
 	t.Helper()
-	ctx, kill := context.WithCancel(t.Context())
-	defer kill()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
 	_, err := replay.Run(ctx, b, db.Store, replay.Options{Live: profiler.Projection, Swap: true, Progress: func(p replay.Progress) {
 		if p.Stage == stage {
-			kill()
+			stop()
 		}
 	}})
 	if !errors.Is(err, context.Canceled) {
-		t.Errorf("killed while %s: %v", stage, err)
+		t.Errorf("stopped while %s: %v", stage, err)
 	}
 }
 

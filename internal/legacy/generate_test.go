@@ -55,11 +55,14 @@ type old struct {
 	unique             bool
 }
 
+// callers are those with a number, or a few words in the place of one.
+func (o old) callers() int { return o.profiles * 2 / 3 }
+
 // load fills an empty database.
 func (o old) load(t testing.TB, dsn string) {
 	t.Helper()
 	c := dial(t, dsn)
-	callers, constraint, mixed := o.profiles*2/3, "", "true"
+	callers, constraint, mixed := o.callers(), "", "true"
 	if o.unique {
 		o.profiles, constraint, mixed = callers, "unique", "false"
 	}
@@ -189,8 +192,11 @@ func live(t testing.TB, dsn string, callers int, conflict bool) (stop func() *wr
 	return stop
 }
 
+// userOf is whose its nth call is.
+func userOf(n, callers int) string { return fmt.Sprint(2065000000 + (n*37)%callers) }
+
 func (w *writer) call(ctx context.Context, c *pgx.Conn, n, callers int, conflict bool) {
-	user := fmt.Sprint(2065000000 + (n*37)%callers)
+	user := userOf(n, callers)
 	exec := func(sql string, args ...any) int64 {
 		if w.err != nil {
 			return 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -56,17 +57,17 @@ func project(t testing.TB, d *testenv.Database, b *bus.Bus, tenant events.Tenant
 	if err != nil {
 		t.Fatal(err)
 	}
-	for batch := range slices.Chunk(facts(t, b, tenant), 2000) {
-		err := of.Project(t.Context(), "profiler", created, func(p *store.Projection) error {
+	err = b.Replay(t.Context(), 1, 0, []string{events.Subject(tenant, "*.*")}, 2000, func(ctx context.Context, batch []events.Event, _ uint64) error {
+		return of.Project(ctx, "profiler", created, func(p *store.Projection) error {
 			touched, err := models.Apply(p, batch)
 			if err != nil {
 				return err
 			}
 			return models.Fold(p, touched)
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -84,6 +85,7 @@ func TestImport(t *testing.T) {
 	t.Run("a second run states nothing, changed rows are stated anew", again(d, b))
 	t.Run("stopped anywhere, it goes on", stopped(d, b))
 	t.Run("what rows hold becomes what facts hold", content(d, b))
+	t.Run("memories are told apart by what they say where there are no ids", withoutIDs(d, b))
 	t.Run("a dry run states nothing", func(t *testing.T) {
 		_, owner := database(t, d)
 		old{memories: 50, profiles: 30}.load(t, owner)
@@ -117,15 +119,23 @@ func TestImport(t *testing.T) {
 	})
 }
 
+// fullEnv, set to anything, has both ways tried on a database of full size.
+const fullEnv = "LEGACY_FULL"
+
+// bothWays imports an old database as it was, migrates it while the old service
+// writes to it, and imports what came meanwhile.
 func bothWays(d *testenv.Database, b *bus.Bus) func(*testing.T) {
 	return func(t *testing.T) {
+		o := small
+		if os.Getenv(fullEnv) != "" {
+			o = full
+		}
 		admin, owner := database(t, d)
-		small.load(t, owner)
+		o.load(t, owner)
 		shared(t, owner)
 		tenant := d.Customer(t, events.Settings{}).Tenant
 		before := profiles(t, owner, 1)
-		r := importOld(t, b, legacy.ImportOptions{DSN: owner, Tenant: tenant})
-		if r.Stated < 3000 || r.Same != 0 || r.Changed != 0 {
+		if r := imported(t, d, b, legacy.ImportOptions{DSN: owner, Tenant: tenant}); r.Stated < o.memories || r.Same != 0 || r.Changed != 0 {
 			t.Errorf("stated %d, same %d, changed %d", r.Stated, r.Same, r.Changed)
 		}
 		for _, e := range facts(t, b, tenant) {
@@ -133,30 +143,57 @@ func bothWays(d *testenv.Database, b *bus.Bus) func(*testing.T) {
 				t.Fatalf("%s could be acted on", e.Fact.Name())
 			}
 		}
-		project(t, d, b, tenant)
-		c, err := legacy.Compare(t.Context(), d.Store, legacy.ImportOptions{DSN: owner, Tenant: tenant})
-		if err != nil {
-			t.Fatal(err)
+		stop := live(t, owner, o.callers(), false)
+		r := migrate(t, legacy.MigrateOptions{DSN: admin})
+		w := stop()
+		if w.err != nil || w.calls == 0 {
+			t.Fatalf("the old service wrote %d calls: %v", w.calls, w.err)
 		}
-		if c.Callers < 150 || c.Same != c.Callers {
-			t.Errorf("%d callers, %d the same, %d more, %d less: %v", c.Callers, c.Same, c.More, c.Less, c.Missing)
+		t.Logf("migrated in %v; %d calls meanwhile, longest statement %v", r.Took, w.calls, w.worst)
+		wrote := map[string]int{}
+		for n := range w.calls {
+			wrote[legacy.CallerOf(userOf(int(n), o.callers()), "US")]++
 		}
-		migrate(t, legacy.MigrateOptions{DSN: admin})
-		after := profiles(t, admin, 1)
-		if len(before) != len(after) {
-			t.Fatalf("%d callers before, %d after", len(before), len(after))
+		after := map[string]legacy.Profile{}
+		for _, p := range profiles(t, admin, 1) {
+			after[p.Caller] = p
 		}
-		for i := range before {
-			less, more := legacy.Difference(before[i], after[i])
-			if len(less) > 0 || more {
-				t.Errorf("migrated, a profile is another:\n%s", cmp.Diff(before[i], after[i]))
+		if len(before) < o.callers() {
+			t.Errorf("%d callers", len(before))
+		}
+		for _, was := range before {
+			is, calls := after[was.Caller], wrote[was.Caller]
+			if calls > 0 { // averages weigh by calls, which are more now
+				was.Traits, is.Traits = nil, nil
+			}
+			less, more := legacy.Difference(was, is)
+			if len(less) > 0 || more != (calls > 0) || is.Memories != was.Memories+calls || is.Summaries != was.Summaries+calls {
+				t.Errorf("migrated, with %d calls meanwhile, a profile is another:\n%s", calls, cmp.Diff(was, is))
 			}
 		}
 		// From the migrated tables, by the old service's own role.
-		if got := profiles(t, owner, 1); len(got) != len(after) {
-			t.Errorf("the owner sees %d callers", len(got))
+		again := imported(t, d, b, legacy.ImportOptions{DSN: owner, Tenant: tenant})
+		if want := 2*int(w.calls) + len(wrote); again.Stated != want || again.Callers != len(after) {
+			t.Errorf("of %d callers, stated %d after the migration, want %d", again.Callers, again.Stated, want)
 		}
 	}
+}
+
+// imported imports, writes the rows, and compares each caller's.
+func imported(t *testing.T, d *testenv.Database, b *bus.Bus, o legacy.ImportOptions) legacy.ImportReport {
+	t.Helper()
+	r := importOld(t, b, o)
+	began := time.Now()
+	project(t, d, b, o.Tenant)
+	c, err := legacy.Compare(t.Context(), d.Store, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Callers == 0 || c.Same != c.Callers {
+		t.Errorf("%d callers, %d the same, %d more, %d less: %v", c.Callers, c.Same, c.More, c.Less, c.Missing)
+	}
+	t.Logf("%d facts stated in %v; %d callers are the same in their rows after %v", r.Stated, r.Took, c.Same, time.Since(began))
+	return r
 }
 
 func again(d *testenv.Database, b *bus.Bus) func(*testing.T) {
@@ -297,6 +334,28 @@ func content(d *testenv.Database, b *bus.Bus) func(*testing.T) {
 	}
 }
 
+func withoutIDs(d *testenv.Database, b *bus.Bus) func(*testing.T) {
+	return func(t *testing.T) {
+		_, owner := database(t, d)
+		old{memories: 1, profiles: 30}.load(t, owner)
+		run(t, owner, `TRUNCATE memories`, `ALTER TABLE memories DROP CONSTRAINT memories_pkey, ALTER COLUMN id DROP NOT NULL`,
+			`INSERT INTO memories VALUES (null, '2065550100', 'fact', 'car', 'one', '2024-01-01'), (null, '2065550100', 'fact', 'car', 'two', '2024-01-01'), (null, '2065550100', 'fact', 'car', 'two', '2024-01-02'),
+				(md5('x')::uuid, '2065550100', 'fact', 'car', 'three', '2024-01-01'), (md5('x')::uuid, '2065550100', 'fact', 'car', 'four', '2024-01-02')`)
+		tenant := d.Customer(t, events.Settings{}).Tenant
+		r := imported(t, d, b, legacy.ImportOptions{DSN: owner, Tenant: tenant})
+		var values []string
+		for _, e := range facts(t, b, tenant) {
+			if f, ok := e.Fact.(events.MemoryStored); ok {
+				values = append(values, f.Content)
+			}
+		}
+		slices.Sort(values)
+		if diff := cmp.Diff([]string{"four", "one", "two"}, values); diff != "" || r.Expected.Memories != 3 || r.Notes["memories without an id"] != 2 {
+			t.Errorf("%s\n%+v", diff, r)
+		}
+	}
+}
+
 // Long words are masked too, and nothing else of them changes.
 func TestLongWordsAreMasked(t *testing.T) {
 	d, b := testenv.Postgres(t), testenv.Bus(t)
@@ -339,7 +398,7 @@ func TestCallerOf(t *testing.T) {
 
 // BenchmarkImportLegacy imports the same database, and then finds that it has.
 func BenchmarkImportLegacy(b *testing.B) {
-	o := old{memories: 1_000_000, profiles: 30_000}
+	o := full
 	for range b.N {
 		b.StopTimer()
 		d, log := testenv.Postgres(b), testenv.Bus(b)

@@ -17,7 +17,10 @@ import (
 	"neurosphere.ai/neurosphere/internal/testenv"
 )
 
-var small = old{memories: 3000, profiles: 300}
+var (
+	small = old{memories: 3000, profiles: 300}
+	full  = old{memories: 1_000_000, profiles: 30_000}
+)
 
 func TestMain(m *testing.M) {
 	// The process that is killed half-way is this one, started again.
@@ -161,7 +164,7 @@ func oldServiceWritesOn(d *testenv.Database) func(*testing.T) {
 				admin, owner := database(t, d)
 				o := old{memories: 20000, profiles: 3000, unique: unique}
 				o.load(t, owner)
-				stop := live(t, owner, o.profiles*2/3, unique)
+				stop := live(t, owner, o.callers(), unique)
 				r := migrate(t, legacy.MigrateOptions{DSN: admin})
 				last := one[int64](t, owner, `SELECT count(*) FROM memories WHERE key = 'live'`)
 				for deadline := time.Now().Add(20 * time.Second); one[int64](t, owner, `SELECT count(*) FROM memories WHERE key = 'live'`) < last+5; {
@@ -396,7 +399,7 @@ func code(err error) string {
 // BenchmarkMigrateLegacy migrates a database of 1,000,000 memories and 30,000
 // profiles, a third of them duplicates, while the old service writes to it.
 func BenchmarkMigrateLegacy(b *testing.B) {
-	o := old{memories: 1_000_000, profiles: 30_000}
+	o := full
 	for range b.N {
 		b.StopTimer()
 		d := testenv.Postgres(b)
@@ -404,13 +407,13 @@ func BenchmarkMigrateLegacy(b *testing.B) {
 		began := time.Now()
 		o.load(b, owner)
 		b.Logf("loaded in %v", time.Since(began).Round(time.Millisecond))
-		alone := live(b, owner, o.profiles*2/3, false)
+		alone := live(b, owner, o.callers(), false)
 		for deadline := time.Now().Add(time.Minute); one[int](b, owner, `SELECT count(*) FROM call_summaries WHERE call_id LIKE 'live-%'`) < 2000 && time.Now().Before(deadline); {
 			time.Sleep(50 * time.Millisecond) // not to be in the writer's way
 		}
 		before := alone() // the same for about as long, with nobody beside it
 		run(b, owner, `UPDATE call_summaries SET call_id = 'alone-' || id WHERE call_id LIKE 'live-%'`)
-		stop := live(b, owner, o.profiles*2/3, false)
+		stop := live(b, owner, o.callers(), false)
 		b.StartTimer()
 		r := migrate(b, legacy.MigrateOptions{DSN: admin})
 		b.StopTimer()

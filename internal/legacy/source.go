@@ -203,20 +203,31 @@ type countRow struct {
 	N          int
 }
 
-// memories come in no order. Where ids are not unique, the newest row counts.
+// sameMemory is, in SQL, what rows of one memory have in common: the id, or all
+// that is said where there is none.
+const sameMemory = `coalesce(id::text, md5(row(user_id, type, key, value)::text))`
+
+// memoryOnce reports whether no two rows can be one memory.
+func (s *source) memoryOnce(ctx context.Context) (once bool, err error) {
+	err = s.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+		AND (SELECT bool_and(a.attname IN ('id', 'customer_id') AND a.attnotnull) FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum = ANY (i.indkey)))`, s.tables[tableMemories].oid).Scan(&once)
+	return once, err
+}
+
+// memories of one caller come together: whoever makes rows of them makes each
+// caller's anew for every batch they are in. Of several rows of one memory the
+// newest counts.
 func (s *source) memories(ctx context.Context) (*cursor[memoryRow], error) {
-	var unique bool
-	err := s.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
-		AND (SELECT bool_and(a.attname IN ('id', 'customer_id')) FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum = ANY (i.indkey)))`, s.tables[tableMemories].oid).Scan(&unique)
+	once, err := s.memoryOnce(ctx)
 	if err != nil {
 		return nil, err
 	}
-	pick, order := "", ""
-	if !unique {
-		pick, order = "DISTINCT ON (id)", " ORDER BY id, created_at DESC NULLS LAST, md5(m::text)"
+	from := `memories WHERE ` + s.mine(tableMemories)
+	if !once {
+		from = `(SELECT DISTINCT ON (` + sameMemory + `) * FROM memories m WHERE ` + s.mine(tableMemories) + ` ORDER BY ` + sameMemory + `, created_at DESC NULLS LAST, md5(m::text)) AS m`
 	}
-	return newCursor[memoryRow](ctx, s, tableMemories, "old_memories", `SELECT `+pick+` coalesce(id::text, ''), coalesce(user_id, ''), type::text, key::text, value::text, `+moment("created_at")+`
-		FROM memories m WHERE `+s.mine(tableMemories)+order)
+	return newCursor[memoryRow](ctx, s, tableMemories, "old_memories", `SELECT coalesce(id::text, ''), coalesce(user_id, ''), type::text, key::text, value::text, `+moment("created_at")+`
+		FROM `+from+` ORDER BY `+near)
 }
 
 // walk reads everything but memories, callers that may be one together.
@@ -257,7 +268,15 @@ func (s *source) walk(ctx context.Context) (w walk, err error) {
 		return err
 	})
 	declare(func() (err error) {
-		w.counts, err = newCursor[countRow](ctx, s, tableMemories, "old_counts", `SELECT `+near+` AS near, coalesce(user_id, ''), count(DISTINCT id)::int
+		once, err := s.memoryOnce(ctx)
+		if err != nil {
+			return err
+		}
+		count := `count(*)`
+		if !once {
+			count = `count(DISTINCT ` + sameMemory + `)`
+		}
+		w.counts, err = newCursor[countRow](ctx, s, tableMemories, "old_counts", `SELECT `+near+` AS near, coalesce(user_id, ''), `+count+`::int
 			FROM memories WHERE `+s.mine(tableMemories)+` GROUP BY 1, 2 ORDER BY 1, 2`)
 		return err
 	})
