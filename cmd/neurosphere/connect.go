@@ -15,6 +15,7 @@ import (
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/bus/embedded"
 	"neurosphere.ai/neurosphere/internal/store"
+	"neurosphere.ai/neurosphere/internal/vault"
 )
 
 // reach is how an operator's command gets at the database and the bus: those
@@ -22,6 +23,7 @@ import (
 // none is running, ones of its own for as long as it takes.
 type reach struct {
 	cfg   app.Config
+	vault *vault.Vault // nil where there is no key
 	stops []func()
 	found bool // where servers are, has been looked for
 }
@@ -31,7 +33,11 @@ func newReach() (*reach, error) {
 	if err != nil {
 		return nil, app.Wrong(err)
 	}
-	return &reach{cfg: cfg}, nil
+	v, err := app.OpenVault(cfg)
+	if err != nil {
+		return nil, app.Wrong(err)
+	}
+	return &reach{cfg: cfg, vault: v}, nil
 }
 
 // onStore runs f on the database, with how it was reached.

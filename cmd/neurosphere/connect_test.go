@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -21,4 +22,17 @@ func TestCommandsTakeTurns(t *testing.T) {
 		})
 	}
 	all.Wait()
+	// Each is the first for all it knows: the key to what they keep came before.
+	key := filepath.Join(os.Getenv("DATA_DIR"), "master.key")
+	if err := os.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"tenant", "list"}, {"replay"}, {"serve"}} {
+		if code := run(args, os.Stdout); code != app.ExitUsage {
+			t.Errorf("%v without the key: exit %d", args, code)
+		}
+	}
+	if _, err := os.Stat(key); err == nil {
+		t.Error("another key has taken its place")
+	}
 }

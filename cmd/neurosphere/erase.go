@@ -24,10 +24,6 @@ import (
 
 // privacy is what exports and erases, on the bus and database there are.
 func (r *reach) privacy(ctx context.Context) (*privacy.Service, error) {
-	v, err := app.OpenVault(r.cfg)
-	if err != nil {
-		return nil, app.Wrong(err)
-	}
 	s, err := r.store(ctx)
 	if err != nil {
 		return nil, err
@@ -40,7 +36,7 @@ func (r *reach) privacy(ctx context.Context) (*privacy.Service, error) {
 		return nil, err
 	}
 	return &privacy.Service{
-		Bus: b, Store: s, Vault: v, Live: profiler.Projection, Ledger: privacy.NewLedger(r.cfg.Ledger()), Dir: r.cfg.DataDir,
+		Bus: b, Store: s, Vault: r.vault, Live: profiler.Projection, Ledger: privacy.NewLedger(r.cfg.Ledger()), Dir: r.cfg.DataDir,
 		Housekeep:   privacy.Housekeeping(func(ctx context.Context) string { return app.AdminDSN(ctx, r.cfg) }),
 		ForgetTexts: func(sids []string) error { return app.ForgetTexts(r.cfg, sids) },
 	}, nil

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"neurosphere.ai/neurosphere/events"
-	"neurosphere.ai/neurosphere/internal/app"
 	"neurosphere.ai/neurosphere/internal/legacy"
 	"neurosphere.ai/neurosphere/internal/privacy"
 	"neurosphere.ai/neurosphere/internal/store"
@@ -54,11 +53,7 @@ func importLegacy(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	v, err := app.OpenVault(r.cfg)
-	if err != nil {
-		return app.Wrong(err)
-	}
-	gone := privacy.Service{Vault: v, Ledger: privacy.NewLedger(r.cfg.Ledger())}
+	gone := privacy.Service{Vault: r.vault, Ledger: privacy.NewLedger(r.cfg.Ledger())}
 	if o.Erased, err = gone.Erased(o.Tenant); err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"neurosphere.ai/neurosphere/events"
-	"neurosphere.ai/neurosphere/internal/app"
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/moving"
 	"neurosphere.ai/neurosphere/internal/profiler"
@@ -139,9 +138,7 @@ func movingReach(ctx context.Context, o *moving.Options) (r *reach, b *bus.Bus, 
 		b, err = r.bus(ctx)
 	}
 	if err == nil {
-		o.Vault, err = app.OpenVault(r.cfg)
-	}
-	if err == nil {
+		o.Vault = r.vault
 		o.Fold, err = foldByReplay(b, s, o.Vault.Callers)
 	}
 	if err != nil {

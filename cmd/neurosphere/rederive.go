@@ -66,9 +66,7 @@ func rederive(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if p.Bus, err = r.bus(ctx); err != nil {
 		return err
 	}
-	if p.Vault, err = app.OpenVault(r.cfg); err != nil {
-		return err
-	}
+	p.Vault = r.vault
 	if o.diff || o.adopt || o.discard {
 		return o.run(ctx, p)
 	}

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"neurosphere.ai/neurosphere/events"
-	"neurosphere.ai/neurosphere/internal/app"
 	"neurosphere.ai/neurosphere/internal/profiler"
 	"neurosphere.ai/neurosphere/internal/replay"
 	"neurosphere.ai/neurosphere/internal/settings"
@@ -89,11 +88,7 @@ func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	v, err := app.OpenVault(r.cfg)
-	if err != nil {
-		return app.Wrong(err)
-	}
-	if o.Refs = v.Callers; v == nil {
+	if o.Refs = r.vault.Callers; r.vault == nil {
 		fmt.Fprintln(os.Stderr, "MASTER_KEY is not set: what arrived late about callers who were erased is not told from the rest")
 	}
 	report, err := replay.Run(ctx, b, s, o)

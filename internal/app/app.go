@@ -221,13 +221,14 @@ func openVault(_ context.Context, _ Options, p *Platform) (stop func(), err erro
 	return nil, Wrong(err)
 }
 
-// OpenVault is the vault of a configuration; nil where it has no key.
+// OpenVault is the vault of a configuration; nil where it has no key. It comes
+// before anything that keeps data.
 func OpenVault(c Config) (*vault.Vault, error) {
 	switch {
 	case c.MasterKey != "":
 		return vault.New(c.MasterKey)
 	case c.DatabaseURL == "" || c.NATSURL == "":
-		return vault.InDir(c.DataDir)
+		return vault.InDir(c.DataDir, "postgres", "nats")
 	}
 	return nil, nil //nolint:nilnil // said above
 }

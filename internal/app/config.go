@@ -27,7 +27,7 @@ type Config struct {
 	NATSURL          string `env:"NATS_URL" secret:"true" help:"NATS with JetStream; empty: a server inside the process, under DATA_DIR"`
 	DataDir          string `env:"DATA_DIR" envDefault:"./data" help:"everything this process keeps on disk"`
 	ErasureLedger    string `env:"ERASURE_LEDGER" help:"file that says what was erased, beside bus and database and not restored with them (default DATA_DIR/erasures.jsonl)"`
-	MasterKey        string `env:"MASTER_KEY" secret:"true" help:"64 hex digits that secrets at rest are sealed with; made and kept in DATA_DIR when NATS and PostgreSQL are embedded"`
+	MasterKey        string `env:"MASTER_KEY" secret:"true" help:"64 hex digits that secrets at rest are sealed with; made and kept in DATA_DIR when NATS or PostgreSQL are embedded: keep a copy of it, a lost one is not replaced"`
 	TwilioAccountSID string `env:"TWILIO_ACCOUNT_SID" help:"AC…"`
 	TwilioAuthToken  string `env:"TWILIO_AUTH_TOKEN" secret:"true" help:"signs what Twilio sends; empty together with TWILIO_API_URL: simulated"`
 	TwilioAPIURL     string `env:"TWILIO_API_URL" help:"another server that speaks Twilio's REST API (default https://api.twilio.com)"`

@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"neurosphere.ai/neurosphere/events"
@@ -39,10 +40,18 @@ func New(master string) (*Vault, error) {
 	return &Vault{key}, nil
 }
 
+// ErrKeyGone is said of a directory with data and without the key to it.
+var ErrKeyGone = errors.New("the master key is gone")
+
 // InDir is a vault of the master key kept in a directory, which is made on
-// first use. Processes that start at once get the same.
-func InDir(dir string) (*Vault, error) {
+// first use, before any of data, which are names in the directory. Processes
+// that start at once get the same.
+func InDir(dir string, data ...string) (*Vault, error) {
 	path := filepath.Join(dir, "master.key")
+	used := slices.ContainsFunc(data, func(name string) bool { // looked at first: another process may be making both
+		_, err := os.Stat(filepath.Join(dir, name))
+		return err == nil
+	})
 	for range 2 {
 		raw, err := os.ReadFile(path)
 		if err == nil {
@@ -50,6 +59,12 @@ func InDir(dir string) (*Vault, error) {
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("read master key: %w", err)
+		}
+		if used {
+			return nil, fmt.Errorf("%w: put %s back, or set MASTER_KEY to what is in it; with another key, nothing sealed can be read again", ErrKeyGone, path)
+		}
+		if err := os.MkdirAll(dir, 0o711); err != nil { //nolint:gosec // the database's user passes through
+			return nil, err
 		}
 		if err := makeKey(dir, path); err != nil {
 			return nil, fmt.Errorf("make master key: %w", err)

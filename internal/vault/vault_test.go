@@ -111,3 +111,37 @@ func TestMasterKeyIsMadeOnce(t *testing.T) {
 		t.Error("a damaged key passes")
 	}
 }
+
+// A key that was lost is not replaced by another one, which opens nothing.
+func TestNoNewKeyBesideOldData(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	made, err := vault.InDir(dir, "postgres", "nats")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "nats"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(dir, "master.key")
+	if err := os.Rename(key, key+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vault.InDir(dir, "postgres", "nats"); !errors.Is(err, vault.ErrKeyGone) {
+		t.Errorf("err = %v", err)
+	}
+	if _, err := os.Stat(key); err == nil {
+		t.Error("there is another key")
+	}
+	if err := os.Rename(key+".away", key); err != nil {
+		t.Fatal(err)
+	}
+	back, err := vault.InDir(dir, "postgres", "nats")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, errA := made.Ref(1, "x", "y")
+	b, errB := back.Ref(1, "x", "y")
+	if errors.Join(errA, errB) != nil || a != b {
+		t.Errorf("put back, it is another key: %v, %v", errA, errB)
+	}
+}
