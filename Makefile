@@ -20,7 +20,7 @@ MODULES   := . deploy/check
 # The directory of PostgreSQL's programs is handed on, so that what was found here is what is used.
 NEED_POSTGRES = PG_BIN_DIR=$$(tools/need-postgres) && export PG_BIN_DIR
 
-.PHONY: help demo apart build test check lint fmt bench fuzz isolation
+.PHONY: help demo apart build test full check lint fmt bench fuzz isolation
 
 help: ## this list
 	@awk -F ' ## ' '/^[a-z]+:.* ## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,11 @@ test: $(GOTESTSUM) ## every test, race detector on; PKG=./internal/bus/... for s
 	@$(NEED_POSTGRES) && export CGO_ENABLED=1 && \
 	$(GO) -C deploy/check test -race ./... && \
 	$(GOTESTSUM) --format pkgname-and-test-fails --format-hide-empty-pkg -- -race -timeout 10m $(PKG)
+
+full: ## what tests do with a part, with all: replay of every real call, and an old database of a million memories
+	@$(NEED_POSTGRES) && echo "this takes some minutes" >&2 && \
+	FULL_SIZE=1 $(GO) test -count=1 -timeout 60m -v -run '^TestReplayOfRealCallsIsTheSameHoweverItGoes$$' ./cmd/neurosphere && \
+	FULL_SIZE=1 $(GO) test -count=1 -timeout 60m -v -run '^TestImport$$/^both' ./internal/legacy
 
 check: lint test ## what CI runs: formatting, vet, linters, architecture rules, modules, tests
 

@@ -27,9 +27,9 @@ import (
 	"neurosphere.ai/neurosphere/internal/testenv"
 )
 
-// allCallsEnv, set to anything, has all real conversations replayed, in the
-// place of some of each tenant's.
-const allCallsEnv = "REPLAY_ALL_CALLS"
+// fullEnv, set to anything, has all real conversations replayed, in the place of
+// some of each tenant's.
+const fullEnv = "FULL_SIZE"
 
 // spoken is one real conversation.
 type spoken struct {
@@ -67,7 +67,7 @@ func spokenCalls(t *testing.T) (out []spoken) {
 			numbers[name] = fmt.Sprintf("+1425555%04d", len(numbers))
 		}
 		c.from = numbers[name]
-		if of[c.Tenant]++; os.Getenv(allCallsEnv) != "" || c.Tenant <= 30 && of[c.Tenant] <= 15 {
+		if of[c.Tenant]++; os.Getenv(fullEnv) != "" || c.Tenant <= 30 && of[c.Tenant] <= 15 {
 			out = append(out, c)
 		}
 	}
