@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/testenv"
@@ -18,7 +21,8 @@ import (
 // internal/isolation runs this with each of the filters missing.
 func TestReadersReachTheirOwnTenantOnly(t *testing.T) {
 	t.Parallel()
-	b := testenv.Bus(t)
+	s := testenv.Server(t)
+	b := s.Bus(t, bus.Options{})
 	for turn := 1; turn <= 3; turn++ {
 		publish(t, b, heard(1, "CA1", turn), heard(2, "CA1", turn))
 	}
@@ -82,14 +86,87 @@ func TestReadersReachTheirOwnTenantOnly(t *testing.T) {
 			})
 		}
 	}
-	t.Run("Erase", func(t *testing.T) {
-		if n, err := b.Erase(ctx, 1, []uint64{2}, nil); err == nil || n != 0 {
-			t.Errorf("another's fact: %d erased, %v", n, err)
+	t.Run("register", func(t *testing.T) { ownEntriesOnly(t, b) })
+	t.Run("live words", func(t *testing.T) { ownWordsOnly(t, b) })
+	t.Run("Erase", func(t *testing.T) { ownFactsOnly(t, s, b) })
+}
+
+// What is erased for one leaves alone what another has, and what was noted about
+// that, even where it names a sequence of the one's.
+func ownFactsOnly(t *testing.T, s *testenv.BusServer, b *bus.Bus) {
+	if n, err := b.Erase(t.Context(), 1, []uint64{2}, nil); err == nil || n != 0 {
+		t.Errorf("another's fact: %d erased, %v", n, err)
+	}
+	if _, seqs := search(t, b, 2); len(seqs) != 4 {
+		t.Errorf("another has %v left", seqs)
+	}
+	_, js := raw(t, s)
+	noted := []string{"dead.w.1", "dead.w.2", "retry.w.tenant.1.turn.heard", "retry.w.tenant.2.turn.heard"}
+	for _, subject := range noted {
+		m := nats.NewMsg(subject)
+		m.Header.Set("Dead-Seq", "1")
+		if _, err := js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
 		}
-		if _, seqs := search(t, b, 2); len(seqs) != 4 {
-			t.Errorf("another has %v left", seqs)
+	}
+	if n, err := b.Erase(t.Context(), 1, []uint64{1}, nil); err != nil || n != 1 {
+		t.Errorf("%d erased, %v", n, err)
+	}
+	for i, subject := range noted {
+		stream := must[jetstream.Stream](t)(js.Stream(t.Context(), []string{"DEADLETTERS", "RETRY"}[i/2]))
+		_, err := stream.GetLastMsgForSubject(t.Context(), subject)
+		if theirs := i%2 == 1; theirs != (err == nil) {
+			t.Errorf("%s: %v", subject, err)
 		}
-	})
+	}
+}
+
+// The register has an entry of the same call of each tenant.
+func ownEntriesOnly(t *testing.T, b *bus.Bus) {
+	o := openOutbox(t, b)
+	for _, tenant := range []events.Tenant{1, 2} {
+		if err := o.PutCall(bus.CallEntry{Tenant: tenant, Call: "CA1", Owner: "me", Epoch: 1, Said: "as " + tenant.String()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the entries are stored", func() bool { return o.Depth() == 0 })
+	for _, tenant := range []events.Tenant{1, 2} {
+		if e, err := b.GetCall(t.Context(), tenant, "CA1"); err != nil || e.Tenant != tenant || e.Said != "as "+tenant.String() {
+			t.Errorf("GetCall as %s: %+v, %v", tenant, e, err)
+		}
+		if e, err := b.ClaimCall(t.Context(), tenant, "CA1", "other"); err != nil || e.Tenant != tenant || e.Epoch != 2 {
+			t.Errorf("ClaimCall as %s: %+v, %v", tenant, e, err)
+		}
+	}
+}
+
+// Both own a call of the same id, and one of them is told something first.
+func ownWordsOnly(t *testing.T, b *bus.Bus) {
+	for tenant, other := range map[events.Tenant]events.Tenant{1: 2, 2: 1} {
+		o, err := b.OwnCall(tenant, "CA1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := b.OwnCall(other, "CA1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, to := range []events.Tenant{other, tenant} { // each is answered by nobody
+			if err := b.Ask(to, events.Ask{Call: "CA1", Turn: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, of := range map[string]struct {
+			owner *bus.Owned
+			by    events.Tenant
+		}{"own": {o, tenant}, "other": {theirs, other}} {
+			if m := recv(t, of.owner.Messages(), "answer"); m.Subject != events.LiveSubject(of.by, "CA1", events.VerbAnswer) {
+				t.Errorf("%s as %s: %s", name, tenant, m.Subject)
+			}
+		}
+		o.Release()
+		theirs.Release()
+	}
 }
 
 func call(ctx context.Context, b *bus.Bus, tenant events.Tenant, at bus.Span) (seqs []uint64, err error) {

@@ -33,6 +33,21 @@ func isolationAsk(reader, subject string) string {
 	return parts[0] + ".*." + parts[2]
 }
 
+func isolationAll(reader, subject, all string) string {
+	if !isolationWithout(reader) {
+		return subject
+	}
+	return all
+}
+
+func isolationKey(reader, key string) string {
+	tenant, call, _ := strings.Cut(key, ".")
+	if !isolationWithout(reader) {
+		return key
+	}
+	return map[string]string{"1": "2", "2": "1"}[tenant] + "." + call
+}
+
 func isolationName(reader, subject, name string, ours bool) (string, bool) {
 	if ours || !isolationWithout(reader) && !strings.HasPrefix(os.Getenv("ISOLATION_READER"), reader+", ") {
 		return name, ours
@@ -68,6 +83,24 @@ var readerCuts = []cut{
 		`if err != nil || e.Tenant != t && !isolationWithout("StoredAt") {`,
 	},
 	{"Erase", "", "internal/bus/erase.go", `err != nil || of != t {`, `err != nil || of != t && !isolationWithout("Erase") {`},
+	{
+		"Erase, dead letters", "", "internal/bus/erase.go", `FilterSubject: "dead.*." + t.String()}`,
+		`FilterSubject: isolationAll("Erase, dead letters", "dead.*."+t.String(), "dead.>")}`,
+	},
+	{
+		"Erase, retries", "", "internal/bus/erase.go", `jetstream.WithGetMsgSubject(retrySubject("*", events.Subject(t, ">")))`,
+		`jetstream.WithGetMsgSubject(retrySubject("*", isolationAsk("Erase, retries", events.Subject(t, ">"))))`,
+	},
+	{
+		"GetCall", "", "internal/bus/registry.go", `k, err := b.lookUp(ctx, bucketCalls, callKey(t, call))`,
+		`k, err := b.lookUp(ctx, bucketCalls, isolationKey("GetCall", callKey(t, call)))`,
+	},
+	{"", "", "internal/bus/registry.go", `err != nil || e.Tenant != t || e.Call != call {`, `err != nil || e.Tenant != t && !isolationWithout("GetCall") || e.Call != call {`},
+	{"ClaimCall", "", "internal/bus/registry.go", `key := callKey(t, call)`, `key := isolationKey("ClaimCall", callKey(t, call))`},
+	{
+		"OwnCall", "", "internal/bus/live.go", `events.LiveSubject(t, call, events.VerbAnswer), events.LiveSubject(t, call, events.VerbControl))`,
+		`isolationAsk("OwnCall", events.LiveSubject(t, call, events.VerbAnswer)), isolationAsk("OwnCall", events.LiveSubject(t, call, events.VerbControl)))`,
+	},
 	{
 		"ReadTenant", "", "internal/bus/tenant.go", `OptStartSeq: *next, FilterSubject: events.Subject(t, ">"),`,
 		`OptStartSeq: *next, FilterSubject: isolationAsk("ReadTenant", events.Subject(t, ">")),`,

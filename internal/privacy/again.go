@@ -299,10 +299,7 @@ func (s *Service) late(ctx context.Context, t events.Tenant, r store.Erasure, nu
 			}
 			e.stated = append(e.stated, ev)
 		}
-		if err := e.removeRows(ctx); err != nil {
-			return 0, err
-		}
-		if err := e.removeFacts(ctx, e.found.seqs()); err != nil {
+		if err := e.removeFound(ctx); err != nil {
 			return 0, err
 		}
 	}

@@ -29,9 +29,10 @@ type Certificate struct {
 	By        string           `json:"asked_by"`
 	Requested time.Time        `json:"requested_at"`
 	Finished  time.Time        `json:"finished_at"`
-	Rows      map[string]int64 `json:"rows"`  // by table
-	Facts     map[string]int64 `json:"facts"` // by name
-	Files     []string         `json:"files"` // what was done for the bytes to go
+	Rows      map[string]int64 `json:"rows"`               // by table
+	Facts     map[string]int64 `json:"facts"`              // by name
+	AtLeast   bool             `json:"at_least,omitempty"` // there may have been more rows and facts: it was stopped before all were counted
+	Files     []string         `json:"files"`              // what was done for the bytes to go
 	NotDone   []string         `json:"not_done"`
 	Verified  *Scanned         `json:"verified,omitempty"`
 	Ledger    string           `json:"ledger"` // hash of the ledger's line
@@ -66,8 +67,11 @@ func (c Certificate) Text(w io.Writer) {
 		fmt.Fprintf(w, "  known as      %s (keyed hash)\n", c.Ref)
 	}
 	fmt.Fprintf(w, "  asked for by  %s, %s\n  finished      %s\n", c.By, c.Requested.Format(time.RFC3339), c.Finished.Format(time.RFC3339))
-	counts(w, "rows", c.Rows)
-	counts(w, "facts of the log", c.Facts)
+	counts(w, c.least(), "rows", c.Rows)
+	counts(w, c.least(), "facts of the log", c.Facts)
+	if c.AtLeast {
+		fmt.Fprintln(w, "\n  It was stopped once while something was removed. All of it is gone, but not all of it was counted.")
+	}
 	if len(c.Calls) > 0 {
 		fmt.Fprintf(w, "\n  calls: %s\n", strings.Join(c.Calls, " "))
 	}
@@ -82,12 +86,23 @@ func (c Certificate) Text(w io.Writer) {
 	fmt.Fprintf(w, "\n  ledger  %s\n  sha256  %s\n", c.Ledger, c.SHA256)
 }
 
-func counts(w io.Writer, what string, m map[string]int64) {
-	var sum int64
-	for _, n := range m {
-		sum += n
+// least is said before a number that may be too low.
+func (c Certificate) least() string {
+	if c.AtLeast {
+		return "at least "
 	}
-	fmt.Fprintf(w, "\n  %d %s\n", sum, what)
+	return ""
+}
+
+func total(n map[string]int64) (sum int64) {
+	for _, k := range n {
+		sum += k
+	}
+	return sum
+}
+
+func counts(w io.Writer, least, what string, m map[string]int64) {
+	fmt.Fprintf(w, "\n  %s%d %s\n", least, total(m), what)
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		fmt.Fprintf(w, "    %-28s %d\n", name, m[name])
 	}

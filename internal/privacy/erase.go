@@ -39,6 +39,8 @@ type erasing struct {
 	found   *gathered
 	erased  map[string]int64 // rows
 	facts   map[string]int64
+	atLeast bool           // what was counted before it was stopped may be less than was removed
+	doing   bool           // something is being removed that has not been counted
 	stated  []events.Event // that calls were erased which had only come late
 	key     string         // as the ledger tells it from others
 }
@@ -216,7 +218,21 @@ func (e *erasing) recall(r store.Erasure) error {
 	c, err := CertificateOf(r)
 	add(e.erased, c.Rows)
 	add(e.facts, c.Facts)
+	e.atLeast = c.AtLeast
 	return err
+}
+
+// remove has something removed and counted. Until that is written down the
+// record says that there may be more: whoever is killed meanwhile, or told of an
+// outage, does not know what went.
+func (e *erasing) remove(ctx context.Context, do func() error) error {
+	e.doing = true
+	if err := e.save(ctx); err != nil {
+		return err
+	}
+	err := do()
+	e.doing = err != nil
+	return errors.Join(err, e.save(context.WithoutCancel(ctx)))
 }
 
 // save writes down how far it has come, and in place of the certificate what
@@ -225,7 +241,7 @@ func (e *erasing) save(ctx context.Context) (err error) {
 	if e.record.ID == "" || e.record.State == StateDone {
 		return nil
 	}
-	if e.record.Certificate, err = json.Marshal(Certificate{Rows: e.erased, Facts: e.facts}); err != nil {
+	if e.record.Certificate, err = json.Marshal(Certificate{Rows: e.erased, Facts: e.facts, AtLeast: e.atLeast || e.doing}); err != nil {
 		return err
 	}
 	return e.rows.SaveErasure(ctx, e.record)
@@ -305,10 +321,7 @@ func (e *erasing) eraseSome(ctx context.Context) error {
 		if err := e.state(ctx); err != nil {
 			return err
 		}
-		if err := errors.Join(e.removeRows(ctx), e.save(context.WithoutCancel(ctx))); err != nil {
-			return err
-		}
-		if err := e.removeFacts(ctx, e.found.seqs()); err != nil {
+		if err := e.removeFound(ctx); err != nil {
 			return err
 		}
 	}
@@ -427,6 +440,14 @@ func (e *erasing) state(ctx context.Context) error {
 	return nil
 }
 
+// removeFound removes what was gathered.
+func (e *erasing) removeFound(ctx context.Context) error {
+	if err := e.remove(ctx, func() error { return e.removeRows(ctx) }); err != nil {
+		return err
+	}
+	return e.remove(ctx, func() error { return e.removeFacts(ctx, e.found.seqs()) })
+}
+
 var errFound = errors.New("found")
 
 // removeRows removes rows once whoever writes them has come past what is
@@ -436,12 +457,11 @@ func (e *erasing) removeRows(ctx context.Context) error {
 		return err
 	}
 	e.tell("rows", 0, 0)
-	return e.rows.Project(ctx, e.Live, e.created, func(p *store.Projection) error {
-		n, err := p.Erase(e.found.subject())
-		if err != nil {
+	var n map[string]int64
+	err := e.rows.Project(ctx, e.Live, e.created, func(p *store.Projection) (err error) {
+		if n, err = p.Erase(e.found.subject()); err != nil {
 			return err
 		}
-		add(e.erased, n)
 		var calls []string
 		for _, ev := range e.stated {
 			calls = append(calls, ev.Call)
@@ -462,6 +482,10 @@ func (e *erasing) removeRows(ctx context.Context) error {
 		}
 		return e.models.Fold(p, touched)
 	})
+	if err == nil {
+		add(e.erased, n)
+	}
+	return err
 }
 
 // caughtUp waits until a sequence of the log has been applied, or nobody is at
@@ -485,8 +509,7 @@ func (e *erasing) caughtUp(ctx context.Context, seq uint64) error {
 	}
 }
 
-// countEvery is how many facts, at most, a certificate leaves out after a
-// process was killed.
+// countEvery is after how many facts their number is written down.
 const countEvery = 100
 
 func (e *erasing) removeFacts(ctx context.Context, seqs []uint64) error {
@@ -503,7 +526,7 @@ func (e *erasing) removeFacts(ctx context.Context, seqs []uint64) error {
 		}
 		e.tell("facts of the log", done, len(seqs))
 	})
-	return errors.Join(err, saved, e.save(context.WithoutCancel(ctx)))
+	return errors.Join(err, saved)
 }
 
 // eraseTenant removes a business with all it has.
@@ -515,33 +538,42 @@ func (e *erasing) eraseTenant(ctx context.Context) error {
 		return err
 	}
 	for range passes {
-		n, err := e.rows.EraseAll(ctx)
-		if err != nil {
+		var customer map[string]int64
+		all := func() (err error) { customer, err = e.removeAll(ctx); return err }
+		if err := e.remove(ctx, all); err != nil {
 			return err
 		}
-		add(e.erased, n)
-		if n, err = e.Store.DropCustomer(ctx, e.Tenant); err != nil {
-			return err
-		}
-		add(e.erased, n)
 		if err := e.Bus.DeleteSettings(ctx, e.Tenant); err != nil {
 			return err
 		}
 		if e.found = gather(e.Tenant, "", nil, time.Time{}); e.gatherAll(ctx) != nil {
 			return errors.New("read the log")
 		}
-		if len(e.found.facts) == 0 && len(n) == 0 {
-			_, err := e.rows.EraseAll(ctx) // a position somebody wrote meanwhile
-			return errors.Join(err, e.closeAsked(ctx))
+		if len(e.found.facts) == 0 && len(customer) == 0 {
+			return errors.Join(e.remove(ctx, all), e.closeAsked(ctx)) // a position somebody wrote meanwhile
 		}
 		if err := e.caughtUp(ctx, e.found.models); err != nil {
 			return err
 		}
-		if err := e.removeFacts(ctx, e.found.seqs()); err != nil {
+		if err := e.remove(ctx, func() error { return e.removeFacts(ctx, e.found.seqs()) }); err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("%w: more comes as fast as it is removed", ErrBusy)
+}
+
+// removeAll removes every row of a business, and says which were the platform's.
+func (e *erasing) removeAll(ctx context.Context) (customer map[string]int64, err error) {
+	n, err := e.rows.EraseAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	add(e.erased, n)
+	customer, err = e.Store.DropCustomer(ctx, e.Tenant)
+	if err == nil {
+		add(e.erased, customer)
+	}
+	return customer, err
 }
 
 // closeAsked ends what was asked for of callers who went with their business.
@@ -598,13 +630,13 @@ func (e *erasing) certify(ctx context.Context, did, left []string) (c Certificat
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	c = Certificate{
 		Schema: CertificateSchema, ID: e.record.ID, Tenant: e.Tenant, Kind: e.record.Kind, Ref: e.record.Ref, Calls: append([]string{}, e.record.Calls...), By: e.record.By,
-		Requested: e.record.Requested, Rows: e.erased, Facts: e.facts, Files: append([]string{}, did...), NotDone: append([]string{}, left...),
+		Requested: e.record.Requested, Rows: e.erased, Facts: e.facts, AtLeast: e.atLeast, Files: append([]string{}, did...), NotDone: append([]string{}, left...),
 	}
 	if n := e.facts["call.recorded"]; n > 0 {
-		c.NotDone = append(c.NotDone, fmt.Sprintf("Twilio keeps the sound of %d recordings until they are deleted there", n))
+		c.NotDone = append(c.NotDone, fmt.Sprintf("Twilio keeps the sound of %s%d recordings until they are deleted there", c.least(), n))
 	}
 	if n := e.facts["sms.sent"]; n > 0 {
-		c.NotDone = append(c.NotDone, fmt.Sprintf("Twilio keeps the bodies of %d texts until they are deleted there", n))
+		c.NotDone = append(c.NotDone, fmt.Sprintf("Twilio keeps the bodies of %s%d texts until they are deleted there", c.least(), n))
 	}
 	if damaged, err := filepath.Glob(filepath.Join(e.Dir, "outbox", "*.damaged")); err == nil && len(damaged) > 0 {
 		c.NotDone = append(c.NotDone, fmt.Sprintf("%d files in DATA_DIR/outbox end in .damaged: nobody can read whose words they hold; delete them", len(damaged)))
@@ -618,7 +650,7 @@ func (e *erasing) certify(ctx context.Context, did, left []string) (c Certificat
 		c.Verified = &s
 	}
 	line := e.line(StateDone, now)
-	line.Rows, line.Facts = e.erased, e.facts
+	line.Rows, line.Facts, line.AtLeast = e.erased, e.facts, e.atLeast
 	if e.entry != nil {
 		line = *e.entry
 	} else if line, err = e.Ledger.Add(line); err != nil {

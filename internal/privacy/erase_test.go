@@ -318,6 +318,71 @@ func TestErasingGoesOnWhereItWasStopped(t *testing.T) {
 	}
 }
 
+// Killed while it removes something, nothing is written down of what went since:
+// the certificate of whoever goes on does not tell a number that is too low
+// without saying so, nor one that is too high.
+func TestACertificateDoesNotCountWhatItCannotKnow(t *testing.T) {
+	t.Parallel()
+	i := quick(t)
+	i.customers(1)
+	read := func(r privacy.Request) (c privacy.Certificate, text string, line privacy.Entry) {
+		c = i.erase(r)
+		var b strings.Builder
+		c.Text(&b)
+		all, err := i.service.Ledger.Entries()
+		if err != nil || all[len(all)-1].ID != c.ID {
+			t.Fatalf("ledger %+v, %v", all, err)
+		}
+		return c, b.String(), all[len(all)-1]
+	}
+	for n, at := range []struct {
+		step          string
+		done          int
+		kill, atLeast bool
+	}{
+		{"facts of the log", 5, true, true},
+		{"rows", 0, true, true}, // it cannot tell
+		{"facts of the log", 5, false, true},
+		{"looking for what is there", 0, true, false},
+		{"", 0, false, false}, // not stopped
+	} {
+		w := who{fmt.Sprint("+1206555070", n), fmt.Sprint("Name", n), fmt.Sprint("word", n), 1, 2}
+		i.publish(w.facts()...)
+		i.project()
+		r := privacy.Request{Tenant: 1, Caller: w.number, By: "test", Wait: time.Minute}
+		ctx, cancel := context.WithCancel(t.Context())
+		stopped := r
+		stopped.Progress = func(step string, done, _ int) {
+			if step != at.step || done != at.done {
+				return
+			}
+			if cancel(); at.kill {
+				panic("killed") // nothing after this is done
+			}
+		}
+		if at.step != "" {
+			func() {
+				defer func() { _ = recover() }()
+				_, err := i.service.Erase(ctx, stopped)
+				t.Logf("stopped: %v", err)
+			}()
+		}
+		cancel()
+		c, text, line := read(r)
+		var facts int64
+		for _, n := range c.Facts {
+			facts += n
+		}
+		all := int64(len(w.facts()))
+		if c.AtLeast != at.atLeast || line.AtLeast != at.atLeast || strings.Contains(text, "at least") != at.atLeast {
+			t.Errorf("%s: at least %v, in the ledger %v: %s", at.step, c.AtLeast, line.AtLeast, text)
+		}
+		if facts > all || facts < all-int64(at.done) || !at.atLeast && facts != all || c.Rows["calls"] != 2 {
+			t.Errorf("%s: %d of %d facts, rows %v", at.step, facts, all, c.Rows)
+		}
+	}
+}
+
 // A call that is under way is waited for, and what it states goes too; what
 // arrives later still is found by whoever sweeps.
 // A caller may have more calls than one fact has room for.

@@ -18,19 +18,20 @@ import (
 // Entry is one line of the ledger: what was erased. It names nobody: a caller
 // by a keyed hash, calls by their ids.
 type Entry struct {
-	ID     string           `json:"id"`
-	Tenant events.Tenant    `json:"customer_id"`
-	Kind   string           `json:"kind"` // caller, call, tenant
-	Ref    string           `json:"ref,omitempty"`
-	Calls  []string         `json:"calls,omitempty"`
-	Key    string           `json:"key,omitempty"` // keyed hash of nothing: tells whether Ref was made with the key there is
-	By     string           `json:"by"`
-	State  string           `json:"state"` // begun, done
-	At     time.Time        `json:"at"`    // what became true later is not meant
-	Rows   map[string]int64 `json:"rows,omitempty"`
-	Facts  map[string]int64 `json:"facts,omitempty"`
-	Before string           `json:"before"` // Hash of the line before; empty: this is the first
-	Hash   string           `json:"hash"`   // of this line without it
+	ID      string           `json:"id"`
+	Tenant  events.Tenant    `json:"customer_id"`
+	Kind    string           `json:"kind"` // caller, call, tenant
+	Ref     string           `json:"ref,omitempty"`
+	Calls   []string         `json:"calls,omitempty"`
+	Key     string           `json:"key,omitempty"` // keyed hash of nothing: tells whether Ref was made with the key there is
+	By      string           `json:"by"`
+	State   string           `json:"state"` // begun, done
+	At      time.Time        `json:"at"`    // what became true later is not meant
+	Rows    map[string]int64 `json:"rows,omitempty"`
+	Facts   map[string]int64 `json:"facts,omitempty"`
+	AtLeast bool             `json:"at_least,omitempty"` // as the certificate has it
+	Before  string           `json:"before"`             // Hash of the line before; empty: this is the first
+	Hash    string           `json:"hash"`               // of this line without it
 }
 
 func (e Entry) hash() (string, error) {
