@@ -13,11 +13,19 @@ import (
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/legacy"
 	"neurosphere.ai/neurosphere/internal/privacy"
+	"neurosphere.ai/neurosphere/internal/settings"
 	"neurosphere.ai/neurosphere/internal/store"
 )
 
 // errMissing is how import-legacy ends when rows do not hold what was imported.
 var errMissing = errors.New("rows do not hold all that was imported yet: let a profiler run, or replay -swap, and run this again")
+
+// importing is what import-legacy was asked for.
+type importing struct {
+	legacy.ImportOptions
+	wait time.Duration
+	json bool
+}
 
 // importLegacy states what the old memory service knew as facts of a customer.
 func importLegacy(ctx context.Context, fs *flag.FlagSet, args []string) error {
@@ -33,17 +41,13 @@ func importLegacy(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if *from == "" || *customer <= 0 || fs.NArg() > 0 {
 		return wrongf("neurosphere import-legacy: -from names the old database, -customer whose it becomes; see -h")
 	}
-	o := legacy.ImportOptions{DSN: *from, Tenant: events.Tenant(*customer), Region: strings.ToUpper(*region), Dry: *dry}
+	o := importing{wait: *wait, json: *asJSON}
+	o.ImportOptions = legacy.ImportOptions{DSN: *from, Tenant: events.Tenant(*customer), Region: strings.ToUpper(*region), Dry: *dry}
 	o.Progress = func(what string, n int) { fmt.Fprintf(os.Stderr, "%s: %d\n", what, n) }
-	r, err := newReach()
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	s, err := r.store(ctx)
-	if err != nil {
-		return err
-	}
+	return onStore(ctx, func(r *reach, s *store.Store) error { return o.run(ctx, r, s) })
+}
+
+func (o importing) run(ctx context.Context, r *reach, s *store.Store) error {
 	if _, err := s.Settings(ctx, o.Tenant); errors.Is(err, store.ErrNotFound) {
 		return wrongf("there is no customer %s: see neurosphere tenant create", o.Tenant)
 	} else if err != nil {
@@ -53,36 +57,47 @@ func importLegacy(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	gone := privacy.Service{Vault: r.vault, Ledger: privacy.NewLedger(r.cfg.Ledger())}
+	gone := privacy.Service{Store: s, Vault: r.vault, Ledger: privacy.NewLedger(r.cfg.Ledger())}
 	if o.Erased, err = gone.Erased(o.Tenant); err != nil {
 		return err
 	}
-	report, err := legacy.Import(ctx, b, o)
+	report, err := legacy.Import(ctx, b, o.ImportOptions)
 	if ctx.Err() != nil {
 		return errors.New("stopped; the same command goes on where it was")
 	}
 	if err != nil {
 		return err
 	}
-	var compared *legacy.Compared
-	if !*dry && *wait > 0 {
-		c, err := legacy.Wait(ctx, s, o, *wait, func(c legacy.Compared) {
-			fmt.Fprintf(os.Stderr, "rows: %d of %d callers\n", c.Callers-c.Less, c.Callers)
-		})
-		if err != nil {
-			return err
-		}
-		compared = &c
+	if o.Dry || o.wait <= 0 {
+		return o.print(report, nil, privacy.Expiring{})
 	}
-	if *asJSON {
-		err = printJSON(map[string]any{"import": report, "rows": compared})
-	} else {
-		printImport(os.Stdout, report, compared)
+	compared, err := legacy.Wait(ctx, s, o.ImportOptions, o.wait, func(c legacy.Compared) {
+		fmt.Fprintf(os.Stderr, "rows: %d of %d callers\n", c.Callers-c.Less, c.Callers)
+	})
+	if err != nil {
+		return err
 	}
-	if err == nil && compared != nil && compared.Less > 0 {
+	goes, err := gone.Expiring(ctx, o.Tenant, time.Now())
+	if err == nil {
+		err = o.print(report, &compared, goes)
+	}
+	if err == nil && compared.Less > 0 {
 		err = errMissing
 	}
 	return err
+}
+
+func (o importing) print(r legacy.ImportReport, c *legacy.Compared, goes privacy.Expiring) error {
+	if !o.json {
+		printImport(os.Stdout, r, c)
+		printExpiring(os.Stdout, o.Tenant, goes)
+		return nil
+	}
+	out := map[string]any{"import": r, "rows": c}
+	if goes.Callers > 0 {
+		out["expiring"] = goes
+	}
+	return printJSON(out)
 }
 
 func printImport(w io.Writer, r legacy.ImportReport, c *legacy.Compared) {
@@ -110,6 +125,15 @@ func printImport(w io.Writer, r legacy.ImportReport, c *legacy.Compared) {
 		fmt.Fprintf(w, ": %s", strings.Join(c.Missing, ", "))
 	}
 	fmt.Fprintln(w)
+}
+
+// printExpiring says how what was imported stays, where it would not.
+func printExpiring(w io.Writer, t events.Tenant, e privacy.Expiring) {
+	if e.Callers == 0 {
+		return
+	}
+	fmt.Fprintf(w, "note: %d callers have nothing newer than retention.caller_days (%d) and go from the next sweep on: "+
+		"neurosphere tenant set %s retention.caller_days=N (up to %d), or retention.hold=true, keeps them\n", e.Callers, e.Days, t, settings.MaxDays)
 }
 
 func totals(t legacy.Totals) string {

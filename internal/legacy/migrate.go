@@ -168,7 +168,10 @@ func (m *migration) preflight(ctx context.Context) error {
 	if err == nil && len(foreign) > 0 {
 		err = fmt.Errorf("other tables refer to the old ones by keys that are to change: %s", strings.Join(foreign, ", "))
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return m.values(ctx)
 }
 
 func (m *migration) oids() (out []uint32) {
@@ -182,7 +185,7 @@ func (m *migration) sums(ctx context.Context) (s Sums, err error) {
 	err = m.conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM memories), (SELECT count(*) FROM (
 			SELECT DISTINCT call_id, `+sameCaller+`, CASE WHEN call_id IN (`+sharedCalls+`) THEN id END FROM call_summaries) c),
 		(SELECT count(DISTINCT user_id) FROM caller_profiles), (SELECT coalesce(sum(total_calls), 0) FROM caller_profiles),
-		(SELECT count(*) FROM personality_metrics), (SELECT coalesce(sum(satisfaction_level), 0) FROM personality_metrics),
+		(SELECT count(*) FROM personality_metrics), (SELECT coalesce(sum(satisfaction_level) FILTER (WHERE `+measurable("satisfaction_level")+`), 0) FROM personality_metrics),
 		(SELECT coalesce(sum(call_count), 0) FROM personality_averages)`).
 		Scan(&s.Memories, &s.Calls, &s.Callers, &s.Total, &s.Metrics, &s.Satisfied, &s.Averaged)
 	if err != nil {

@@ -1,6 +1,7 @@
 package legacy_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ var (
 func TestMain(m *testing.M) {
 	// The process that is killed half-way is this one, started again.
 	if dsn := os.Getenv("LEGACY_MIGRATE"); dsn != "" {
-		_, err := legacy.Migrate(context.Background(), legacy.MigrateOptions{DSN: dsn, Progress: func(step, what string) { fmt.Println(step, what) }})
+		_, err := legacy.Migrate(context.Background(), legacy.MigrateOptions{DSN: dsn, Finish: os.Getenv("LEGACY_FINISH") != "", Progress: func(step, what string) { fmt.Println(step, what) }})
 		if err != nil {
 			fmt.Println(err)
 			os.Exit(1)
@@ -85,6 +86,7 @@ func TestMigrate(t *testing.T) {
 	t.Run("killed anywhere, it goes on", killed(d))
 	t.Run("an index left invalid is built again", invalidIndex(d))
 	t.Run("refused", refuses(d))
+	t.Run("what only merging would stop at may stay where nothing is merged", leavesOddValues(d))
 }
 
 func checkShape(t *testing.T, dsn string) {
@@ -248,46 +250,14 @@ func finishes(d *testenv.Database) func(*testing.T) {
 	}
 }
 
-// Each round the process is killed at a later step than the one before.
+// The process is killed at each step once, as it begins.
 func killed(d *testenv.Database) func(*testing.T) {
 	return func(t *testing.T) {
 		admin, owner := database(t, d)
 		small.load(t, owner)
 		shared(t, owner)
 		before := one[int](t, admin, `SELECT count(*) FROM caller_profiles`)
-		kills := 0
-		for lines := 1; ; lines += 4 {
-			cmd := exec.Command(os.Args[0])
-			cmd.Env = append(os.Environ(), "LEGACY_MIGRATE="+admin)
-			out, err := cmd.StdoutPipe()
-			if err == nil {
-				err = cmd.Start()
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			var said strings.Builder
-			for buf := make([]byte, 1); strings.Count(said.String(), "\n") < lines; {
-				if n, err := out.Read(buf); n > 0 {
-					said.Write(buf)
-				} else if err != nil {
-					break
-				}
-			}
-			ended := strings.Count(said.String(), "\n") < lines
-			if !ended {
-				_ = cmd.Process.Kill()
-				kills++
-			}
-			err = cmd.Wait()
-			if ended {
-				if err != nil {
-					t.Fatalf("%v\n%s", err, said.String())
-				}
-				break
-			}
-		}
-		if kills < 5 {
+		if kills := killAtEachStep(t, "LEGACY_MIGRATE="+admin); kills < 30 {
 			t.Errorf("killed %d times only", kills)
 		}
 		if r := migrate(t, legacy.MigrateOptions{DSN: admin}); len(r.Steps) > 0 {
@@ -298,6 +268,43 @@ func killed(d *testenv.Database) func(*testing.T) {
 			t.Errorf("%d profiles, then %d and %d in the log", before, after, logged)
 		}
 		checkShape(t, admin)
+		if kills := killAtEachStep(t, "LEGACY_MIGRATE="+admin, "LEGACY_FINISH=1"); kills < 5 {
+			t.Errorf("finishing, killed %d times only", kills)
+		}
+		if r := migrate(t, legacy.MigrateOptions{DSN: admin, Finish: true}); len(r.Steps) > 0 || len(r.Kept) > 0 {
+			t.Errorf("after it was finished: %v, kept %v", r.Steps, r.Kept)
+		}
+		checkShape(t, admin)
+	}
+}
+
+// killAtEachStep starts a migration until one comes to its end, and kills each
+// at the first step that none was killed at.
+func killAtEachStep(t *testing.T, env ...string) (kills int) {
+	t.Helper()
+	for struck := map[string]bool{}; ; kills++ {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), env...)
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, ended := "", true
+		for lines := bufio.NewScanner(out); ended && lines.Scan(); {
+			if said = lines.Text(); !struck[said] {
+				struck[said], ended = true, false
+				_ = cmd.Process.Kill()
+			}
+		}
+		if err := cmd.Wait(); ended {
+			if err != nil {
+				t.Fatalf("%v: %s", err, said)
+			}
+			return kills
+		}
 	}
 }
 
@@ -324,6 +331,16 @@ func refuses(d *testenv.Database) func(*testing.T) {
 			"customers without one":  {`CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL)`, "no row 1"},
 			"customers without key":  {`CREATE TABLE customers (id text PRIMARY KEY)`, "not one whole number"},
 			"tables everybody reads": {`GRANT SELECT ON memories TO PUBLIC`, "everybody was granted"},
+			"averages too large":     {twoAverages("3", "1e308"), "personality_averages.avg_openness: 2 rows"},
+			"averages too small":     {twoAverages("3", "5e-324"), "personality_averages.avg_openness: 2 rows"},
+			"averages of NaN":        {twoAverages("3", "'NaN'"), "personality_averages.avg_openness: 2 rows"},
+			"averages of infinity":   {twoAverages("3", "'-Infinity'"), "personality_averages.avg_openness: 2 rows"},
+			"calls beyond counting":  {twoAverages("2147483647", "50"), "personality_averages.call_count: 1 callers"},
+			"measures too large": {twoAverages("1", "50") + `; INSERT INTO personality_metrics (id, user_id, call_id, measured_at, openness, patience, created_at)
+				SELECT gen_random_uuid(), 'odd', 'c' || i, now(), i * 1e170, 'Infinity', now() FROM generate_series(1, 2) i`, "personality_metrics.openness: 2 rows that averages are to be made of hold nothing one could be made of: set them to NULL, or to 0 to 100, first\npersonality_metrics.patience: 2 rows"},
+			"profiles beyond counting": {`INSERT INTO caller_profiles (id, user_id, first_call_date, last_call_date, total_calls, created_at, updated_at)
+				SELECT gen_random_uuid(), 'odd', now(), now(), 2147483647, now(), now() FROM generate_series(1, 2)`, "caller_profiles.total_calls: 1 callers"},
+			"callers no index takes": {`DROP INDEX memories_user_id_idx; INSERT INTO memories (id, user_id) SELECT gen_random_uuid(), string_agg(md5(i::text), '') FROM generate_series(1, 100) i`, "memories.user_id: 1 rows"},
 		} {
 			t.Run(name, func(t *testing.T) {
 				admin, owner := database(t, d)
@@ -341,6 +358,29 @@ func refuses(d *testenv.Database) func(*testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// twoAverages are two rows of one caller.
+func twoAverages(calls, openness string) string {
+	return `INSERT INTO personality_averages (user_id, call_count, last_updated, avg_openness)
+		SELECT 'odd', ` + calls + `, now(), ` + openness + ` FROM generate_series(1, 2)`
+}
+
+func leavesOddValues(d *testenv.Database) func(*testing.T) {
+	return func(t *testing.T) {
+		admin, owner := database(t, d)
+		old{memories: 10, profiles: 30}.load(t, owner)
+		run(t, owner, `INSERT INTO personality_averages (user_id, call_count, last_updated, avg_openness) VALUES ('odd', 2147483647, now(), 'NaN')`,
+			`INSERT INTO personality_metrics (id, user_id, call_id, measured_at, openness, satisfaction_level, created_at) SELECT gen_random_uuid(), 'odd', 'c' || i, now(), 1e308, 1e308, now() FROM generate_series(1, 2) i`)
+		r := migrate(t, legacy.MigrateOptions{DSN: admin})
+		if diff := cmp.Diff(r.Before, r.After); diff != "" || r.Before.Satisfied > 1e100 {
+			t.Errorf("sums before and after:\n%s", diff)
+		}
+		if got := one[string](t, admin, `SELECT concat_ws('|', call_count, avg_openness) FROM personality_averages WHERE user_id = 'odd'`); got != "2147483647|NaN" {
+			t.Errorf("became %s", got)
+		}
+		checkShape(t, admin)
 	}
 }
 

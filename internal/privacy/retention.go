@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"neurosphere.ai/neurosphere/events"
@@ -177,6 +178,34 @@ func (s *Service) expireTexts(ctx context.Context, o SweepOptions, t events.Tena
 		return 0, err
 	}
 	return s.Bus.Erase(ctx, t, seqs, func(done int) { o.tell("texts of customer "+t.String(), done, len(seqs)) })
+}
+
+// Expiring is how many callers sweeps would erase of a tenant as it is now; none
+// on hold.
+type Expiring struct {
+	Callers int `json:"callers"`
+	Days    int `json:"caller_days"` // for which callers are kept
+}
+
+// Expiring counts callers of whom nothing is newer than their tenant has
+// callers kept. It needs the Store alone.
+func (s *Service) Expiring(ctx context.Context, t events.Tenant, now time.Time) (e Expiring, err error) {
+	set, err := s.Store.Settings(ctx, t)
+	if err != nil {
+		return e, err
+	}
+	limits := LimitsOf(set)
+	e.Days = limits.Callers
+	if limits.Hold {
+		return e, nil
+	}
+	rows, err := s.Store.For(t)
+	if err != nil {
+		return e, err
+	}
+	callers, _, err := rows.Expired(ctx, now.AddDate(0, 0, -e.Days), math.MaxInt32)
+	e.Callers = len(callers)
+	return e, err
 }
 
 // expireCallers erases whole callers, and calls of nobody known.
