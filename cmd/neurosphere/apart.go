@@ -40,6 +40,9 @@ func apart(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
+	if err := address(fs, "listen", *addr); err != nil {
+		return err
+	}
 	a := &apartment{dir: *dir, bin: *bin, conf: *conf, addr: *addr, first: *first, chunk: *chunk, out: os.Stdout}
 	return a.run(ctx)
 }

@@ -7,11 +7,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"strings"
 	"time"
 
 	"neurosphere.ai/neurosphere/internal/app"
+	"neurosphere.ai/neurosphere/internal/settings"
 	"neurosphere.ai/neurosphere/internal/simulated"
 )
 
@@ -28,8 +30,15 @@ func call(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	if *to == "" || *from == "" || *script == "" || fs.NArg() > 0 {
+	if *to == "" || *from == "" || *script == "" {
 		return wrongf("neurosphere call: -to, -from and -script are needed; see -h")
+	}
+	if err := callable(*to, *at, *speak, *parallel); err != nil {
+		return err
+	}
+	scripts, err := simulated.ReadScript(*script)
+	if err != nil {
+		return wrongf("neurosphere call: -script: %w", err)
 	}
 	cfg, err := app.LoadConfig(os.Getenv)
 	if err != nil {
@@ -40,10 +49,6 @@ func call(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		if acct, err = app.Simulated(cfg.DataDir); err != nil {
 			return err
 		}
-	}
-	scripts, err := simulated.ReadScript(*script)
-	if err != nil {
-		return app.Wrong(err)
 	}
 	if *at == "" {
 		*at = cfg.PublicURL
@@ -70,6 +75,20 @@ func call(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of %d calls failed", failed, len(calls))
+	}
+	return nil
+}
+
+// callable refuses what no call can be made of.
+func callable(to, at string, speak, parallel int) error {
+	if _, err := settings.Number(to); err != nil {
+		return wrongf("neurosphere call: -to: %w", err)
+	}
+	if u, err := url.Parse(at); at != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		return wrongf("neurosphere call: -url: want http(s)://host, got %q", at)
+	}
+	if speak < 0 || parallel < 1 {
+		return wrongf("neurosphere call: -speak is 0 or more, and -parallel 1 or more")
 	}
 	return nil
 }

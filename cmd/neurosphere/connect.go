@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/app"
 	"neurosphere.ai/neurosphere/internal/bus"
 	"neurosphere.ai/neurosphere/internal/bus/embedded"
@@ -52,6 +53,28 @@ func onStore(ctx context.Context, f func(r *reach, s *store.Store) error) error 
 		return err
 	}
 	return f(r, s)
+}
+
+// onTenant is onStore for what is about one customer.
+func onTenant(ctx context.Context, t events.Tenant, f func(r *reach, s *store.Store) error) error {
+	return onStore(ctx, func(r *reach, s *store.Store) error {
+		if err := known(ctx, s, t); err != nil {
+			return err
+		}
+		return f(r, s)
+	})
+}
+
+// known refuses a customer there is not; 0 is all of them.
+func known(ctx context.Context, s *store.Store, t events.Tenant) error {
+	if t == 0 {
+		return nil
+	}
+	_, err := s.Settings(ctx, t)
+	if errors.Is(err, store.ErrNotFound) {
+		return wrongf("there is no customer %s; see neurosphere tenant list", t)
+	}
+	return err
 }
 
 func (r *reach) close() {

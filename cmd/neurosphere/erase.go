@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -94,8 +95,6 @@ func erase(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	only := given == 0 && !*again && *keep && fs.NFlag() == 1
 	fs.Visit(func(f *flag.Flag) { only = only && f.Name == "housekeeping" })
 	switch {
-	case fs.NArg() > 0:
-		return wrongf("neurosphere erase: unexpected %q", fs.Arg(0))
 	case !*again && !only && (given != 1 || *tenant <= 0):
 		return wrongf("neurosphere erase: want -tenant N and one of -caller, -call and -all; or -reapply; or -housekeeping")
 	case *by == "":
@@ -106,7 +105,7 @@ func erase(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if *caller != "" {
 		n, err := settings.Number(*caller)
 		if err != nil {
-			return wrongf("-caller: %w", err)
+			return wrongf("neurosphere erase: -caller: %w", err)
 		}
 		req.Caller = n
 	}
@@ -157,6 +156,8 @@ func eraseSubject(ctx context.Context, s *privacy.Service, req privacy.Request, 
 	switch {
 	case ctx.Err() != nil:
 		return errors.New("stopped; the same command goes on where it was")
+	case errors.Is(err, privacy.ErrNothing):
+		return cmp.Or(known(ctx, s.Store, req.Tenant), err)
 	case err != nil:
 		return err
 	case asJSON:

@@ -26,8 +26,8 @@ func export(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	}
 	id := events.Tenant(*tenant)
 	switch {
-	case !id.Valid() || fs.NArg() > 0:
-		return wrongf("neurosphere export: want -tenant N")
+	case !id.Valid():
+		return wrongf("neurosphere export: -tenant is needed")
 	case *asJSON && *caller == "":
 		return wrongf("neurosphere export: -json needs a -caller")
 	}
@@ -35,7 +35,7 @@ func export(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if *caller != "" {
 		var err error
 		if number, err = settings.Number(*caller); err != nil {
-			return wrongf("-caller: %w", err)
+			return wrongf("neurosphere export: -caller: %w", err)
 		}
 	}
 	r, err := newReach()
@@ -45,6 +45,9 @@ func export(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	defer r.close()
 	s, err := r.privacy(ctx)
 	if err != nil {
+		return err
+	}
+	if err := known(ctx, s.Store, id); err != nil {
 		return err
 	}
 	if *out == "" {

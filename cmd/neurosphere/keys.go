@@ -48,18 +48,15 @@ func days(s string) (time.Duration, error) {
 
 func tenantKey(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	options := keyFlags(fs)
-	t, args, err := which(fs, flagsFirst(args))
+	t, err := only(fs, flagsFirst(args))
 	if err != nil {
 		return err
-	}
-	if len(args) > 0 {
-		return wrongf("neurosphere tenant api-key: unexpected %q", args[0])
 	}
 	o, err := options()
 	if err != nil {
 		return err
 	}
-	return onStore(ctx, func(_ *reach, s *store.Store) error {
+	return onTenant(ctx, t, func(_ *reach, s *store.Store) error {
 		k, key, err := s.NewAPIKey(ctx, t, o)
 		if err != nil {
 			return err
@@ -77,11 +74,11 @@ func flagsFirst(args []string) []string {
 }
 
 func tenantKeys(ctx context.Context, fs *flag.FlagSet, args []string) error {
-	t, _, err := which(fs, args)
+	t, err := only(fs, args)
 	if err != nil {
 		return err
 	}
-	return onStore(ctx, func(_ *reach, s *store.Store) error {
+	return onTenant(ctx, t, func(_ *reach, s *store.Store) error {
 		all, err := s.APIKeys(ctx, t)
 		if err != nil {
 			return err
@@ -98,7 +95,7 @@ func tenantRevoke(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if len(rest) != 1 {
 		return wrongf("neurosphere tenant revoke-key: want ID KEYID; api-keys lists them")
 	}
-	return onStore(ctx, func(_ *reach, s *store.Store) error {
+	return onTenant(ctx, t, func(_ *reach, s *store.Store) error {
 		if err := s.RevokeAPIKey(ctx, t, rest[0]); err != nil {
 			return err
 		}
@@ -124,6 +121,7 @@ func platformKey(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		fs.Usage()
 		return flag.ErrHelp
 	}
+	fs.Init("platform-key "+verb, flag.ContinueOnError)
 	fs.Bool("json", true, "print JSON (always)")
 	switch verb {
 	case "create":
@@ -140,7 +138,7 @@ func platformKey(ctx context.Context, fs *flag.FlagSet, args []string) error {
 			return printJSON(all)
 		})
 	case "revoke":
-		if err := parse(fs, args[1:]); err != nil {
+		if err := parseFlags(fs, args[1:]); err != nil {
 			return err
 		}
 		if fs.NArg() != 1 {
@@ -160,9 +158,6 @@ func platformKeyCreate(ctx context.Context, fs *flag.FlagSet, args []string) err
 	options := keyFlags(fs)
 	if err := parse(fs, args); err != nil {
 		return err
-	}
-	if fs.NArg() > 0 {
-		return wrongf("neurosphere platform-key create: unexpected %q", fs.Arg(0))
 	}
 	o, err := options()
 	if err != nil {

@@ -38,8 +38,14 @@ func importLegacy(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	if *from == "" || *customer <= 0 || fs.NArg() > 0 {
-		return wrongf("neurosphere import-legacy: -from names the old database, -customer whose it becomes; see -h")
+	if *from == "" {
+		return wrongf("neurosphere import-legacy: -from is needed, the URL of the old database")
+	}
+	if err := legacy.CheckURL(*from); err != nil {
+		return wrongf("neurosphere import-legacy: -from: %w", err)
+	}
+	if !settings.Region(strings.ToUpper(*region)) {
+		return wrongf("neurosphere import-legacy: -region: there is no %q", *region)
 	}
 	o := importing{wait: *wait, json: *asJSON}
 	o.ImportOptions = legacy.ImportOptions{DSN: *from, Tenant: events.Tenant(*customer), Region: strings.ToUpper(*region), Dry: *dry}
@@ -48,9 +54,7 @@ func importLegacy(ctx context.Context, fs *flag.FlagSet, args []string) error {
 }
 
 func (o importing) run(ctx context.Context, r *reach, s *store.Store) error {
-	if _, err := s.Settings(ctx, o.Tenant); errors.Is(err, store.ErrNotFound) {
-		return wrongf("there is no customer %s: see neurosphere tenant create", o.Tenant)
-	} else if err != nil {
+	if err := known(ctx, s, o.Tenant); err != nil {
 		return err
 	}
 	b, err := r.bus(ctx)
@@ -152,8 +156,11 @@ func migrateLegacy(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	if *dsn == "" || fs.NArg() > 0 {
-		return wrongf("neurosphere migrate-legacy: -dsn names the old database; see -h")
+	if *dsn == "" {
+		return wrongf("neurosphere migrate-legacy: -dsn is needed, the URL of the old database")
+	}
+	if err := legacy.CheckURL(*dsn); err != nil {
+		return wrongf("neurosphere migrate-legacy: -dsn: %w", err)
 	}
 	report, err := legacy.Migrate(ctx, legacy.MigrateOptions{DSN: *dsn, Finish: *finish, Progress: func(step, what string) {
 		fmt.Fprintf(os.Stderr, "%s: %s\n", step, what)

@@ -19,41 +19,27 @@ import (
 // output is what a command prints.
 func output(t *testing.T, args ...string) (code int, out []byte) {
 	t.Helper()
+	return captured(t, &os.Stdout, args...)
+}
+
+// captured is what a command writes to one of the standard files.
+func captured(t *testing.T, file **os.File, args ...string) (code int, out []byte) {
+	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	was := os.Stdout
-	os.Stdout = w
+	was := *file
+	*file = w
 	read := make(chan []byte)
 	go func() {
 		all, _ := io.ReadAll(r)
 		read <- all
 	}()
 	code = run(args, w)
-	os.Stdout = was
+	*file = was
 	w.Close()
 	return code, <-read
-}
-
-func TestLegacyCommandsTellWrongUsage(t *testing.T) {
-	t.Setenv("DATA_DIR", t.TempDir())
-	for _, args := range [][]string{
-		{"import-legacy"},
-		{"import-legacy", "-from", "x", "-customer", "0"},
-		{"import-legacy", "-nothing"},
-		{"migrate-legacy"},
-		{"migrate-legacy", "-dsn", "x", "more"},
-	} {
-		if code, _ := output(t, args...); code != app.ExitUsage {
-			t.Errorf("%v: exit %d", args, code)
-		}
-	}
-	for _, name := range []string{"import-legacy", "migrate-legacy"} {
-		if code, _ := output(t, name, "-h"); code != app.ExitOK {
-			t.Errorf("%s -h: exit %d", name, code)
-		}
-	}
 }
 
 const oldTables = `CREATE TABLE memories (id uuid primary key, user_id text not null, type varchar(50), key varchar(255), value text, created_at timestamp);

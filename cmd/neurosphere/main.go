@@ -8,8 +8,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
+	"time"
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/app"
@@ -83,21 +85,44 @@ func usage(w io.Writer) {
 	fmt.Fprintf(w, "\n%s", app.Usage())
 }
 
-// parse reads flags; what is wrong with them has been printed by then.
+// parse reads flags where nothing else may follow.
 func parse(fs *flag.FlagSet, args []string) error {
-	err := fs.Parse(args)
-	if err == nil {
-		return named(fs)
-	}
-	if errors.Is(err, flag.ErrHelp) {
+	if err := parseFlags(fs, args); err != nil {
 		return err
 	}
-	return app.Wrong(fmt.Errorf("neurosphere %s: see -h", fs.Name()))
+	return noMore(fs, fs.Args())
+}
+
+// noMore refuses words that nothing is made of.
+func noMore(fs *flag.FlagSet, rest []string) error {
+	if len(rest) > 0 {
+		return wrongf("neurosphere %s: unexpected %q; see -h", fs.Name(), rest[0])
+	}
+	return nil
+}
+
+// parseFlags reads flags and leaves the words after them. It says what is wrong
+// in one line: usage is for those who ask for it.
+func parseFlags(fs *flag.FlagSet, args []string) error {
+	usage := fs.Usage
+	fs.Usage = func() {}
+	fs.SetOutput(io.Discard)
+	err := fs.Parse(args)
+	fs.SetOutput(nil)
+	fs.Usage = usage
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fs.Usage()
+		return err
+	case err != nil:
+		return wrongf("neurosphere %s: %w; see -h", fs.Name(), err)
+	}
+	return named(fs)
 }
 
 // named refuses what names nobody: a number that is no customer's, and an empty
 // word, as a script leaves it whose variable is not set. Without the flag the
-// command is about everybody.
+// command is about everybody. Nothing takes less than no time.
 func named(fs *flag.FlagSet) (err error) {
 	fs.Visit(func(f *flag.Flag) {
 		given := f.Value.String()
@@ -111,8 +136,21 @@ func named(fs *flag.FlagSet) (err error) {
 				err = wrongf("neurosphere %s: -%s is empty", fs.Name(), f.Name)
 			}
 		}
+		if g, ok := f.Value.(flag.Getter); ok {
+			if d, ok := g.Get().(time.Duration); ok && d < 0 {
+				err = wrongf("neurosphere %s: -%s: want a time of 0 or more, got %s", fs.Name(), f.Name, given)
+			}
+		}
 	})
 	return err
+}
+
+// address refuses what no server can listen on.
+func address(fs *flag.FlagSet, name, given string) error {
+	if _, _, err := net.SplitHostPort(given); err != nil {
+		return wrongf("neurosphere %s: -%s: want host:port, got %q", fs.Name(), name, given)
+	}
+	return nil
 }
 
 func wrongf(format string, args ...any) error { return app.Wrong(fmt.Errorf(format, args...)) }

@@ -30,7 +30,7 @@ func tenantExport(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	}
 	t, err := events.ParseTenant(given)
 	if err != nil {
-		return wrongf("neurosphere tenant export-all: which one? give its customer_id")
+		return wrongf("neurosphere tenant export-all: which one? give its customer_id; %q is none", given)
 	}
 	o := moving.Options{File: *out, Suspend: *suspend, Wait: *wait}
 	if o.File == "" {
@@ -47,6 +47,9 @@ func tenantExport(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		return err
 	}
 	defer r.close()
+	if err := known(ctx, s, t); err != nil {
+		return err
+	}
 	man, err := moving.Export(ctx, b, s, t, o)
 	if err != nil {
 		return fmt.Errorf("export tenant %s: %w", t, err)
@@ -101,17 +104,11 @@ func tenantImport(ctx context.Context, fs *flag.FlagSet, args []string) error {
 
 // first is the one word that is no flag; flags may come before and after it.
 func first(fs *flag.FlagSet, args []string) (word string, err error) {
-	if err := parse(fs, args); err != nil || fs.NArg() == 0 {
+	if err := parseFlags(fs, args); err != nil || fs.NArg() == 0 {
 		return "", err
 	}
 	word = fs.Arg(0)
-	if err := parse(fs, fs.Args()[1:]); err != nil {
-		return "", err
-	}
-	if fs.NArg() > 0 {
-		return "", wrongf("neurosphere %s: unexpected %q", fs.Name(), fs.Arg(0))
-	}
-	return word, nil
+	return word, parse(fs, fs.Args()[1:])
 }
 
 func readPassphrase(path string) (string, error) {
@@ -179,7 +176,7 @@ func movingProgress() func(stage string, n int) {
 // printHashes prints the digest of a tenant's profiles as they are in use, which
 // is the same wherever the same facts are.
 func printHashes(ctx context.Context, t events.Tenant) error {
-	return onStore(ctx, func(_ *reach, s *store.Store) (err error) {
+	return onTenant(ctx, t, func(_ *reach, s *store.Store) (err error) {
 		tenants := []events.Tenant{t}
 		if t == 0 {
 			if tenants, err = s.Tenants(ctx); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -58,7 +59,12 @@ func deadLetters(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		fs.Usage()
 		return flag.ErrHelp
 	}
-	if err := parse(fs, args[1:]); err != nil {
+	fs.Init("dead-letters "+verb, flag.ContinueOnError)
+	if err := parseFlags(fs, args[1:]); err != nil {
+		return err
+	}
+	seqs, err := deadLetterArgs(fs, verb, *limit)
+	if err != nil {
 		return err
 	}
 	r, err := newReach()
@@ -70,34 +76,48 @@ func deadLetters(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	switch verb {
-	case "list":
+	switch {
+	case verb == "list":
 		all, err := b.DeadLetters(ctx, *limit)
 		if err != nil {
 			return err
 		}
 		return printJSON(all)
-	case "redrive":
-		if fs.NArg() == 0 {
-			return wrongf("neurosphere dead-letters redrive: want all, or the seq of each")
-		}
-		if fs.Arg(0) == "all" {
-			n, err := b.RedriveAll(ctx)
-			fmt.Printf("%d handed out again\n", n)
+	case len(seqs) == 0:
+		n, err := b.RedriveAll(ctx)
+		fmt.Printf("%d handed out again\n", n)
+		return err
+	}
+	for _, seq := range seqs {
+		if err := b.Redrive(ctx, seq); err != nil {
 			return err
 		}
-		for _, a := range fs.Args() {
-			seq, err := strconv.ParseUint(a, 10, 64)
-			if err != nil {
-				return wrongf("%q is no seq", a)
-			}
-			if err := b.Redrive(ctx, seq); err != nil {
-				return err
-			}
-		}
-		return nil
 	}
-	return wrongf("neurosphere dead-letters: there is no %q", verb)
+	return nil
+}
+
+// deadLetterArgs are the seqs to redrive; none of them for all.
+func deadLetterArgs(fs *flag.FlagSet, verb string, limit int) (seqs []uint64, err error) {
+	switch {
+	case verb != "list" && verb != "redrive":
+		return nil, wrongf("neurosphere dead-letters: there is no %q", verb)
+	case limit < 1:
+		return nil, wrongf("neurosphere %s: -limit: want 1 or more, got %d", fs.Name(), limit)
+	case verb == "list":
+		return nil, noMore(fs, fs.Args())
+	case fs.NArg() == 0:
+		return nil, wrongf("neurosphere %s: want all, or the seq of each", fs.Name())
+	case fs.Arg(0) == "all":
+		return nil, noMore(fs, fs.Args()[1:])
+	}
+	for _, a := range fs.Args() {
+		seq, err := strconv.ParseUint(a, 10, 64)
+		if err != nil {
+			return nil, wrongf("neurosphere %s: %q is no seq", fs.Name(), a)
+		}
+		seqs = append(seqs, seq)
+	}
+	return seqs, nil
 }
 
 // simulate runs the simulated vendors by themselves, for workers in processes
@@ -108,6 +128,9 @@ func simulate(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	first := fs.Duration("first", 0, "what the model takes to begin")
 	chunk := fs.Duration("chunk", 0, "what it takes between words")
 	if err := parse(fs, args); err != nil {
+		return err
+	}
+	if err := cmp.Or(address(fs, "openai", *openai), address(fs, "twilio", *twilio)); err != nil {
 		return err
 	}
 	r, err := newReach()

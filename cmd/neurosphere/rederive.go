@@ -63,6 +63,9 @@ func rederive(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if p.Store, err = r.store(ctx); err != nil {
 		return err
 	}
+	if err := known(ctx, p.Store, o.Tenant); err != nil {
+		return err
+	}
 	if p.Bus, err = r.bus(ctx); err != nil {
 		return err
 	}
@@ -103,13 +106,13 @@ func rederiveFlags(fs *flag.FlagSet, args []string) (o rederiving, err error) {
 	if err := parse(fs, args); err != nil {
 		return o, err
 	}
-	if err := o.check(fs, *tenant); err != nil {
+	if err := o.check(*tenant); err != nil {
 		return o, err
 	}
 	o.Tenant = events.Tenant(*tenant)
 	if *caller != "" {
 		if o.Caller, err = settings.Number(*caller); err != nil {
-			return o, wrongf("-caller: %w", err)
+			return o, wrongf("neurosphere rederive: -caller: %w", err)
 		}
 	}
 	for name, at := range map[string]struct {
@@ -117,15 +120,18 @@ func rederiveFlags(fs *flag.FlagSet, args []string) (o rederiving, err error) {
 		to    *time.Time
 	}{"-since": {*since, &o.Since}, "-until": {*until, &o.Until}} {
 		if *at.to, err = moment(at.given); err != nil {
-			return o, wrongf("%s: %w", name, err)
+			return o, wrongf("neurosphere rederive: %s: %w", name, err)
 		}
+	}
+	if !o.Since.IsZero() && !o.Until.IsZero() && !o.Since.Before(o.Until) {
+		return o, wrongf("neurosphere rederive: -since is not before -until")
 	}
 	o.Prompt, err = readPrompt(*prompt)
 	return o, err
 }
 
 // check finds what is wrong with a combination of flags.
-func (o rederiving) check(fs *flag.FlagSet, tenant int) error {
+func (o rederiving) check(tenant int) error {
 	one := 0
 	for _, b := range []bool{o.diff, o.adopt, o.discard} {
 		if b {
@@ -133,10 +139,10 @@ func (o rederiving) check(fs *flag.FlagSet, tenant int) error {
 		}
 	}
 	switch {
-	case fs.NArg() > 0:
-		return wrongf("neurosphere rederive: unexpected %q", fs.Arg(0))
 	case tenant < 0 || tenant == 0 && one == 0:
 		return wrongf("neurosphere rederive: -tenant is needed")
+	case !summarizer.RunName(o.Run):
+		return wrongf("neurosphere rederive: -run: want letters, digits, - _ and ., at most 64, got %q", o.Run)
 	case one > 1:
 		return wrongf("neurosphere rederive: one of -diff, -adopt and -discard")
 	case one == 1 && o.Run == "":

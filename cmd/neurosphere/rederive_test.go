@@ -10,38 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"neurosphere.ai/neurosphere/internal/app"
 )
-
-// What is wrong with a command is said before anything is opened or started.
-func TestWrongUsageIsToldAtOnce(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	empty, there := filepath.Join(dir, "empty"), filepath.Join(dir, "there")
-	for path, text := range map[string]string{empty: " \n", there: "Another prompt."} {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	missing := filepath.Join(dir, "missing")
-	for _, args := range []string{
-		"rederive", "rederive -tenant -1", "rederive -tenant 1 extra", "rederive -tenant 1 -diff", "rederive -run a -diff -adopt", "rederive -tenant 1 -caller 5",
-		"rederive -tenant 1 -since yesterday", "rederive -tenant 1 -prompt " + empty, "rederive -tenant 1 -prompt " + missing, "rederive -tenant 1 -price-in -1",
-		"rederive -tenant 1 -parallel 0", "rederive -nothing", "rederive -tenant 1 -price-in NaN", "rederive -tenant 1 -price-out +Inf",
-		// 4294967298 is 2 in 32 bits.
-		"replay -swap -tenant 4294967298", "replay -swap -tenant 0", "erase -all -yes -tenant 4294967298", "export -tenant 4294967298", "retention -tenant 4294967296",
-		"rederive -tenant 4294967298", "import-legacy -from postgres:///x -customer 4294967298",
-		"replay -tenant 1 -caller=", "export -tenant 1 -caller=", "rederive -tenant 1 -caller=", "rederive -tenant 1 -call=", "replay -as-of=", "erase -tenant 1 -call= -yes",
-		"replay -swap tenant 1", "replay -hash -swap", "erase -yes", "erase -json -verify word", "erase -by x -housekeeping", "erase -tenant 1 -all -yes -by=",
-		"tenant export-all", "tenant export-all x", "tenant export-all 1 2", "tenant export-all 1 -out " + there, "tenant export-all 1 -out " + missing + " -passphrase-file " + empty,
-		"tenant import-all", "tenant import-all " + missing, "tenant import-all " + there + " -passphrase-file " + missing, "tenant import-all -nothing",
-	} {
-		if code := run(strings.Fields(args), io.Discard); code != app.ExitUsage {
-			t.Errorf("%s: exit code %d, want %d", args, code, app.ExitUsage)
-		}
-	}
-}
 
 func TestRederivingIsAskedForByFlags(t *testing.T) {
 	t.Parallel()

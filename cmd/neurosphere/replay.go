@@ -43,8 +43,6 @@ func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	o := replay.Options{Live: profiler.Projection, Tenant: events.Tenant(*tenant), Swap: *swap, Progress: showProgress(os.Stderr)}
 	var err error
 	switch {
-	case fs.NArg() > 0:
-		return wrongf("neurosphere replay: unexpected %q", fs.Arg(0))
 	case *compare && *swap:
 		return wrongf("neurosphere replay: -compare or -swap")
 	case *hash && (*compare || *swap || *caller != "" || *asOf != ""):
@@ -59,12 +57,12 @@ func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	}
 	if *caller != "" {
 		if o.Caller, err = settings.Number(*caller); err != nil {
-			return wrongf("-caller: %w", err)
+			return wrongf("neurosphere replay: -caller: %w", err)
 		}
 	}
 	if *asOf != "" {
 		if o.AsOf, err = time.Parse(time.RFC3339, *asOf); err != nil {
-			return wrongf("-as-of: want a time such as 2026-01-31T15:04:05Z, got %q", *asOf)
+			return wrongf("neurosphere replay: -as-of: want a time such as 2026-01-31T15:04:05Z, got %q", *asOf)
 		}
 	}
 	if o.Build, err = buildOf(); err != nil {
@@ -82,6 +80,9 @@ func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	defer r.close()
 	s, err := r.store(ctx)
 	if err != nil {
+		return err
+	}
+	if err := known(ctx, s, o.Tenant); err != nil {
 		return err
 	}
 	b, err := r.bus(ctx)

@@ -21,9 +21,6 @@ func retention(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	if *tenant < 0 || fs.NArg() > 0 {
-		return wrongf("neurosphere retention: see -h")
-	}
 	r, err := newReach()
 	if err != nil {
 		return err
@@ -31,6 +28,9 @@ func retention(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	defer r.close()
 	s, err := r.privacy(ctx)
 	if err != nil {
+		return err
+	}
+	if err := known(ctx, s.Store, events.Tenant(*tenant)); err != nil {
 		return err
 	}
 	all, err := s.Sweep(ctx, privacy.SweepOptions{Tenant: events.Tenant(*tenant), Now: time.Now(), Dry: *dry, Files: *keep, Progress: showSteps(os.Stderr)})

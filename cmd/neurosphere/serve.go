@@ -37,9 +37,6 @@ func serve(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	if fs.NArg() > 0 {
-		return wrongf("neurosphere serve: unexpected %q", fs.Arg(0))
-	}
 	chosen, err := choose(*names)
 	if err != nil {
 		return err
@@ -72,7 +69,7 @@ func choose(names string) (chosen []app.Named, err error) {
 			}
 		}
 		if !found {
-			return nil, wrongf("neurosphere serve: there is no worker %q", name)
+			return nil, wrongf("neurosphere serve: -workers: there is no %q", name)
 		}
 	}
 	return chosen, nil

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"neurosphere.ai/neurosphere/events"
+	"neurosphere.ai/neurosphere/internal/app"
 	"neurosphere.ai/neurosphere/internal/settings"
 	"neurosphere.ai/neurosphere/internal/store"
 )
@@ -38,6 +39,7 @@ func tenant(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if !ok {
 		return wrongf("neurosphere tenant: there is no %q", args[0])
 	}
+	fs.Init("tenant "+args[0], flag.ContinueOnError)
 	fs.Bool("json", true, "print JSON (always)")
 	return run(ctx, fs, args[1:])
 }
@@ -59,7 +61,7 @@ func tenantCreate(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	if *name == "" || *number == "" || fs.NArg() > 0 {
+	if *name == "" || *number == "" {
 		return wrongf("neurosphere tenant create: -name and -number are needed")
 	}
 	set := map[string]string{"numbers": *number, "sms_to": *smsTo, "agent": *agent, "greeting": *greeting}
@@ -84,7 +86,7 @@ func tenantCreate(ctx context.Context, fs *flag.FlagSet, args []string) error {
 
 // createTenant makes a tenant of a name and settings by their names.
 func createTenant(ctx context.Context, s *store.Store, name, template string, set map[string]string) (events.Settings, string, error) {
-	t, err := s.Template(ctx, template)
+	t, err := templateNamed(ctx, s, template)
 	if err != nil {
 		return events.Settings{}, "", err
 	}
@@ -148,25 +150,34 @@ func tenantList(ctx context.Context, fs *flag.FlagSet, args []string) error {
 
 // which reads the ID after a verb, and what follows it.
 func which(fs *flag.FlagSet, args []string) (events.Tenant, []string, error) {
-	if err := parse(fs, args); err != nil {
+	if err := parseFlags(fs, args); err != nil {
 		return 0, nil, err
 	}
 	if fs.NArg() == 0 {
-		return 0, nil, wrongf("neurosphere tenant: which one? give its customer_id")
+		return 0, nil, wrongf("neurosphere %s: which one? give its customer_id", fs.Name())
 	}
 	t, err := events.ParseTenant(fs.Arg(0))
 	if err != nil {
-		return 0, nil, wrongf("neurosphere tenant: %q is no customer_id", fs.Arg(0))
+		return 0, nil, wrongf("neurosphere %s: %q is no customer_id", fs.Name(), fs.Arg(0))
 	}
 	return t, fs.Args()[1:], nil
 }
 
+// only is which where nothing follows.
+func only(fs *flag.FlagSet, args []string) (events.Tenant, error) {
+	t, rest, err := which(fs, args)
+	if err == nil {
+		err = noMore(fs, rest)
+	}
+	return t, err
+}
+
 func tenantShow(ctx context.Context, fs *flag.FlagSet, args []string) error {
-	t, _, err := which(fs, args)
+	t, err := only(fs, args)
 	if err != nil {
 		return err
 	}
-	return onStore(ctx, func(_ *reach, s *store.Store) error {
+	return onTenant(ctx, t, func(_ *reach, s *store.Store) error {
 		set, err := s.Settings(ctx, t)
 		if err != nil {
 			return err
@@ -183,44 +194,42 @@ func tenantSet(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if len(rest) == 0 {
 		return wrongf("neurosphere tenant set: want key=value…; keys are template %s", settings.Keys)
 	}
-	templates := map[string]events.Template{}
 	for _, kv := range rest {
-		if id, ok := strings.CutPrefix(kv, "template="); ok {
-			if templates[id], err = templateNamed(ctx, id); err != nil {
-				return err
-			}
+		if !strings.Contains(kv, "=") {
+			return wrongf("neurosphere tenant set: %q: want key=value", kv)
 		}
 	}
-	return change(ctx, t, func(s *events.Settings) error {
+	return onTenant(ctx, t, func(r *reach, s *store.Store) error {
+		templates := map[string]events.Template{}
 		for _, kv := range rest {
-			k, v, ok := strings.Cut(kv, "=")
-			if !ok {
-				return wrongf("%q: want key=value", kv)
-			}
-			if k == "template" {
-				settings.SetTemplate(s, templates[v])
-				continue
-			}
-			if err := settings.Set(s, k, v); err != nil {
-				return wrongf("%w", err)
+			if id, ok := strings.CutPrefix(kv, "template="); ok {
+				if templates[id], err = templateNamed(ctx, s, id); err != nil {
+					return err
+				}
 			}
 		}
-		if err := settings.Check(*s); err != nil {
-			return wrongf("%w", err)
-		}
-		return nil
+		return change(ctx, r, s, t, func(set *events.Settings) error {
+			for _, kv := range rest {
+				k, v, _ := strings.Cut(kv, "=")
+				if k == "template" {
+					settings.SetTemplate(set, templates[v])
+					continue
+				}
+				if err := settings.Set(set, k, v); err != nil {
+					return wrongf("%w", err)
+				}
+			}
+			return app.Wrong(settings.Check(*set))
+		})
 	})
 }
 
-// template is the industry template with that id.
-func templateNamed(ctx context.Context, id string) (t events.Template, err error) {
-	err = onStore(ctx, func(_ *reach, s *store.Store) error {
-		t, err = s.Template(ctx, id)
-		if errors.Is(err, store.ErrNotFound) {
-			err = wrongf("template: there is no %q; see neurosphere tenant templates", id)
-		}
-		return err
-	})
+// templateNamed is the industry template with that id.
+func templateNamed(ctx context.Context, s *store.Store, id string) (events.Template, error) {
+	t, err := s.Template(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		err = wrongf("template: there is no %q; see neurosphere tenant templates", id)
+	}
 	return t, err
 }
 
@@ -239,22 +248,22 @@ func tenantTemplates(ctx context.Context, fs *flag.FlagSet, args []string) error
 }
 
 func tenantStatus(ctx context.Context, fs *flag.FlagSet, args []string, status string) error {
-	t, _, err := which(fs, args)
+	t, err := only(fs, args)
 	if err != nil {
 		return err
 	}
-	return change(ctx, t, func(s *events.Settings) error { s.Status = status; return nil })
+	return onTenant(ctx, t, func(r *reach, s *store.Store) error {
+		return change(ctx, r, s, t, func(set *events.Settings) error { set.Status = status; return nil })
+	})
 }
 
-func change(ctx context.Context, t events.Tenant, f func(*events.Settings) error) error {
-	return onStore(ctx, func(r *reach, s *store.Store) error {
-		before, after, err := s.UpdateSettings(ctx, t, f)
-		if err != nil {
-			return err
-		}
-		if err := printJSON(map[string]any{"customer_id": t, "version": after.Version, "changed": settings.Changed(before, after)}); err != nil {
-			return err
-		}
-		return goLive(ctx, r, s)
-	})
+func change(ctx context.Context, r *reach, s *store.Store, t events.Tenant, f func(*events.Settings) error) error {
+	before, after, err := s.UpdateSettings(ctx, t, f)
+	if err != nil {
+		return err
+	}
+	if err := printJSON(map[string]any{"customer_id": t, "version": after.Version, "changed": settings.Changed(before, after)}); err != nil {
+		return err
+	}
+	return goLive(ctx, r, s)
 }

@@ -87,7 +87,10 @@ func Main(name string, w Worker) {
 	}
 	if err := fs.Parse(os.Args[1:]); errors.Is(err, flag.ErrHelp) {
 		os.Exit(ExitOK)
-	} else if err != nil || fs.NArg() > 0 {
+	} else if err != nil {
+		os.Exit(ExitUsage)
+	} else if fs.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "%s: unexpected %q\n", name, fs.Arg(0))
 		os.Exit(ExitUsage)
 	}
 	os.Exit(Exit(Run(Signalled(), Options{Workers: []Named{{name, w}}, Getenv: os.Getenv})))

@@ -60,12 +60,23 @@ const sharedCalls = `SELECT call_id FROM call_summaries GROUP BY call_id
 // ownCall is the call of a summary whose call_id names none.
 func ownCall(summary string) string { return "legacy:" + summary }
 
+// errURL says no more: the text may hold a password.
+var errURL = errors.New("the old database's URL cannot be read")
+
+// CheckURL refuses what names no database, without connecting to any.
+func CheckURL(dsn string) error {
+	if _, err := pgx.ParseConfig(dsn); err != nil {
+		return errURL
+	}
+	return nil
+}
+
 // connect opens the old database. Nothing is hidden from the connection without
 // an error, and times without a zone are UTC.
 func connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return nil, errors.New("the old database's URL cannot be read") // the text may hold a password
+		return nil, errURL
 	}
 	for name, v := range map[string]string{
 		"application_name": "neurosphere legacy", "row_security": "off", "timezone": "UTC", "statement_timeout": "0",

@@ -127,11 +127,16 @@ func OpenRun(ctx context.Context, p *app.Platform, o RederiveOptions) (*Rederiva
 	return r, r.read(ctx, func(c string, _ events.CallEnded) bool { return ours[c] }, true)
 }
 
+// RunName reports whether a run may have this name; empty is for one to be made.
+func RunName(s string) bool {
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == "" && len(s) <= 64
+}
+
 func openRun(p *app.Platform, o RederiveOptions) (*Rederivation, error) {
 	if !o.Tenant.Valid() {
 		return nil, events.ErrNoTenant
 	}
-	if strings.Trim(o.Run, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") != "" || len(o.Run) > 64 {
+	if !RunName(o.Run) {
 		return nil, errors.New("rederive: a run's name is of letters, digits, - _ and ., at most 64")
 	}
 	if o.Parallel <= 0 {
