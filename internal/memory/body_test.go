@@ -59,3 +59,20 @@ func testValuesStayAsTheyAre(t *testing.T, w *world) {
 		}
 	}
 }
+
+// The document says integer, and 5.0 is one.
+func testWholeNumbersAreTakenHoweverWritten(t *testing.T, w *world) {
+	c := w.known(t, "mine")
+	for n, want := range map[string]int{
+		"5": 200, "5.0": 200, "1e1": 200, "0.05e2": 200, "null": 200, "0.5": 422, "1e300": 422, "-0": 422, "1e400": 400, "99999999999999999999": 422,
+	} {
+		got := c.send("POST", "/memory/retrieve", []byte(fmt.Sprintf(`{"customer_id":%d,"user_id":"+12065550142","limit":%s}`, c.id, n)), map[string]string{"Authorization": "Bearer " + c.key})
+		if got.status != want || want >= 400 && got.text("details", 0, "where") != "body.limit" {
+			t.Errorf("%s: %d %s, want %d", n, got.status, got.body, want)
+		}
+	}
+	got := c.send("POST", "/v1/memories", []byte(fmt.Sprintf(`{"customer_id":%d,"user_id":"+12065550142","type":"fact","key":"k","value":{"a":[1,{"b":-1e999}]}}`, c.id)), map[string]string{"Authorization": "Bearer " + c.key})
+	if got.status != 400 || got.text("details", 0, "where") != "body.value.a[1].b" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}

@@ -86,14 +86,17 @@ func (s *service) readEvents(ctx context.Context, who asker, in *readEventsIn) (
 
 // from is the sequence after which to go on.
 func (s *service) from(ctx context.Context, who asker, in *readEventsIn, created time.Time) (uint64, error) {
-	cursor := in.After
+	where, cursor := "query.after", in.After
 	if in.Last != "" {
-		cursor = in.Last
+		where, cursor = "header.Last-Event-ID", in.Last
 	}
 	var at place
 	there, err := s.open(who.tenant, feedCursor, cursor, &at)
-	if err != nil || !there {
-		return 0, err
+	if err != nil {
+		return 0, badCursor(where)
+	}
+	if !there {
+		return 0, nil
 	}
 	holds := at.Created.Equal(created)
 	if holds {

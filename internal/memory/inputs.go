@@ -85,12 +85,18 @@ func (s *service) seal(t events.Tenant, list string, v any) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sealed), err
 }
 
+func badCursor(where string) failure {
+	f := fail(http.StatusBadRequest, "the cursor is not one of this list")
+	f.Details = []detail{{where, "want a cursor as it was answered"}}
+	return f
+}
+
 // open reads a cursor into v; an empty one leaves it as it is and is not there.
 func (s *service) open(t events.Tenant, list, cursor string, v any) (there bool, err error) {
 	if cursor == "" {
 		return false, nil
 	}
-	bad := fail(http.StatusBadRequest, "the cursor is not one of this list")
+	bad := badCursor("query.cursor")
 	raw, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil {
 		return false, bad

@@ -113,7 +113,7 @@ func (s *service) listMemories(ctx context.Context, who asker, in *listMemoriesI
 	if err != nil {
 		return nil, err
 	}
-	return s.memories(ctx, who, store.MemoriesAsked{User: user, Type: in.Type, Limit: in.Limit}, in.Query, in.Cursor)
+	return s.memories(ctx, who, store.MemoriesAsked{User: user, Type: plain(in.Type), Limit: in.Limit}, in.Query, in.Cursor)
 }
 
 type listUserMemoriesIn struct {
@@ -140,7 +140,7 @@ type listSharedMemoriesIn struct {
 }
 
 func (s *service) listSharedMemories(ctx context.Context, who asker, in *listSharedMemoriesIn) (*memoryPageOut, error) {
-	return s.memories(ctx, who, store.MemoriesAsked{User: events.Shared, Type: in.Type, Limit: in.Limit}, in.Query, in.Cursor)
+	return s.memories(ctx, who, store.MemoriesAsked{User: events.Shared, Type: plain(in.Type), Limit: in.Limit}, in.Query, in.Cursor)
 }
 
 // memories is a page of memories, or the answer to a question.

@@ -93,7 +93,11 @@ var configure = sync.OnceFunc(func() {
 			var d *huma.ErrorDetail
 			switch {
 			case errors.As(err, &d):
-				f.Details = append(f.Details, detail{d.Location, d.Message}) // not the value: it may be anybody's words
+				where, what := d.Location, d.Message                                                                 // not the value: it may be anybody's words
+				if at, rest, ok := strings.Cut(what, ": "); ok && where == "body" && strings.HasPrefix(at, "body") { // see exactly
+					where, what = at, rest
+				}
+				f.Details = append(f.Details, detail{where, what})
 			case err != nil:
 				f.Details = append(f.Details, detail{"", err.Error()})
 			}

@@ -65,6 +65,7 @@ func TestAPI(t *testing.T) {
 		"guard":                   testGuard,
 		"names are exact":         testNamesAreExact,
 		"values stay as they are": testValuesStayAsTheyAre,
+		"whole numbers":           testWholeNumbersAreTakenHoweverWritten,
 		"longest is taken":        testLongestIsTaken,
 		"routes fail closed":      testRoutesFailClosed,
 		"feed":                    testFeed,
@@ -88,6 +89,7 @@ func TestAPI(t *testing.T) {
 		"shared is nobodys":                         testSharedIsNobodys,
 		"many ask at once":                          testManyAskAtOnce,
 		"every route is guarded":                    testEveryRouteIsGuarded,
+		"errors are in plain words":                 testErrorsAreInPlainWords,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
