@@ -31,6 +31,7 @@ type findings struct {
 	Checks   []check
 	Filters  []mutant
 	Guards   []mutant
+	Cursors  []mutant
 	Readers  []mutant // of the bus
 	Policies []policy
 	Alone    []string // barriers that were tried with the others taken away
@@ -101,7 +102,7 @@ func (f *findings) Leaks() (n int) {
 			n++
 		}
 	}
-	for _, m := range slices.Concat(f.Filters, f.Guards, f.Readers) {
+	for _, m := range slices.Concat(f.Filters, f.Guards, f.Cursors, f.Readers) {
 		if m.Caught == "" {
 			n++
 		}
@@ -147,8 +148,8 @@ func (f *findings) write(path string, code int) error {
 	if err := tpl.Execute(out, f); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%d routes, %d checks; without one of %d filters, %d readers' filters of the bus, %d route checks, %d policies of %d tables; %d calls of %d tenants, %d answers read: %d leaks\n",
-		len(f.Routes), len(f.Checks), len(f.Filters), len(f.Readers), len(f.Guards), len(f.Policies), len(f.Tables()), f.Calls, f.Tenants, f.Reads, f.Leaks())
+	text := fmt.Sprintf("%d routes, %d checks; without one of %d filters, %d readers' filters of the bus, %d route checks, %d seals of cursors, %d policies of %d tables; %d calls of %d tenants, %d answers read: %d leaks\n",
+		len(f.Routes), len(f.Checks), len(f.Filters), len(f.Readers), len(f.Guards), len(f.Cursors), len(f.Policies), len(f.Tables()), f.Calls, f.Tenants, f.Reads, f.Leaks())
 	return os.WriteFile(strings.TrimSuffix(path, ".html")+".txt", []byte(text), 0o600)
 }
 

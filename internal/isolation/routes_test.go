@@ -326,14 +326,29 @@ func (p *probe) memory(b *business, o operation) string {
 
 // cursor is where the second page of a list begins.
 func (p *probe) cursor(b *business, o operation) string {
-	var got struct {
-		Next string `json:"next_cursor"`
+	next := func() string {
+		var got struct {
+			Next string `json:"next_cursor"`
+		}
+		a := p.in.send(p.t, p.request(o, b, map[string]any{"limit": 1}))
+		if err := json.Unmarshal([]byte(a.body), &got); err != nil {
+			p.t.Errorf("%s: no cursor: %v %s", o, err, a.body)
+		}
+		return got.Next
 	}
-	a := p.in.send(p.t, p.request(o, b, map[string]any{"limit": 1}))
-	if err := json.Unmarshal([]byte(a.body), &got); err != nil || got.Next == "" {
-		p.t.Errorf("%s: no cursor: %v %s", o, err, a.body)
+	cursor := next()
+	if cursor == "" { // ann has called once
+		at := time.Now().Add(-time.Hour).UTC()
+		f := events.CallSummarized{
+			Caller: ann, StartedAt: at, EndedAt: at, Reason: events.EndCaller, Via: events.ViaAPI, Summary: b.words[1], Topics: []string{}, Sentiment: "positive", Resolution: "resolved",
+			Rejected: []events.Reject{}, Messages: []events.Message{}, Findings: []events.Finding{}, Style: []events.Measure{}, Template: "insurance_v1",
+		}
+		if _, err := p.in.Bus.Publish(p.t.Context(), events.New(b.id, p.callID(), at, f)); err != nil {
+			p.t.Fatal(err)
+		}
+		until(p.t, o.String()+" has a second page", func() bool { cursor = next(); return cursor != "" })
 	}
-	return got.Next
+	return cursor
 }
 
 func (p *probe) feedCursor(b *business) string {
@@ -383,6 +398,9 @@ func (p *probe) run(o operation) {
 					p.things(o, me, other, name, k)
 				}
 			}
+			for _, name := range o.cursors() {
+				p.cursors(o, me, other, name)
+			}
 		}
 	}
 }
@@ -413,6 +431,54 @@ func (p *probe) things(o operation, me, other *business, name string, k kind) {
 		c.Fault = "its owner gets " + control.body
 	}
 	p.checks = append(p.checks, c)
+}
+
+// cursors are the parameters that say where to go on.
+func (o operation) cursors() (names []string) {
+	for _, name := range []string{"cursor", "after", "Last-Event-ID"} {
+		if o.in[name] != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// cursors hands in cursors of my own that are of other lists, and one of this
+// list with one bit changed, whichever that is.
+func (p *probe) cursors(o operation, me, other *business, name string) {
+	k := p.kinds[name]
+	own, nobodys := k.own(p, me, o), k.nobodys(p)
+	ask := func(cursor string) query { return p.request(o, me, map[string]any{name: cursor}) }
+	control, nothing := p.in.send(p.t, ask(own)), p.attack(ask(nobodys))
+	try := func(what string, cursors ...string) {
+		c := check{o.String(), me.words[2], other.words[2], what, nothing.status, nothing.status, control.status, ""}
+		for _, cursor := range cursors {
+			denied := p.attack(ask(cursor))
+			if a, b := same(denied, cursor), same(nothing, nobodys); a != b {
+				c.Denied, c.Fault = denied.status, fmt.Sprintf("is answered %s, what is nobody's %s", a, b)
+			}
+		}
+		if control.status >= 300 {
+			c.Fault = "its owner gets " + control.body
+		}
+		p.checks = append(p.checks, c)
+	}
+	for _, from := range p.ops {
+		if names := from.cursors(); len(names) > 0 && from.id != o.id {
+			try(name+" of mine, of "+from.String(), p.kinds[names[0]].own(p, me, from))
+		}
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(own)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var changed []string
+	for i := range raw {
+		one := slices.Clone(raw)
+		one[i] ^= 1
+		changed = append(changed, base64.RawURLEncoding.EncodeToString(one))
+	}
+	try(name+" of mine, one bit changed", changed...)
 }
 
 var (

@@ -23,7 +23,7 @@ type CustomerBody struct {
 // PageQuery asks for a page of a list.
 type PageQuery struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most"`
-	Cursor string `query:"cursor" maxLength:"1000" doc:"next_cursor of the page before"`
+	Cursor string `query:"cursor" maxLength:"1000" doc:"next_cursor of the page before, of the same list"`
 }
 
 // UserPath names a caller in a path.
@@ -75,7 +75,7 @@ func maybeCaller(where, s string) (string, error) {
 }
 
 // seal makes a cursor of what a page ends with. It is bound to the tenant and
-// to the list, and tells nobody anything.
+// to the list, of whom and of what that is, and tells nobody anything.
 func (s *service) seal(t events.Tenant, list string, v any) (string, error) {
 	raw, err := json.Marshal(v)
 	if err != nil {

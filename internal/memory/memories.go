@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -145,7 +146,7 @@ func (s *service) listSharedMemories(ctx context.Context, who asker, in *listSha
 
 // memories is a page of memories, or the answer to a question.
 func (s *service) memories(ctx context.Context, who asker, ask store.MemoriesAsked, question, cursor string) (*memoryPageOut, error) {
-	const list = "memories"
+	list := strings.Join([]string{"memories", ask.User, ask.Type, strconv.FormatBool(ask.Shared)}, "/")
 	var after store.Place
 	there, err := s.open(who.tenant, list, cursor, &after)
 	if err != nil {

@@ -80,6 +80,12 @@ func testPages(t *testing.T, w *world) {
 			cursor, _ = got.at("next_cursor").(string)
 			if n++; n == 1 {
 				b.want(400, "GET", path+"&cursor="+cursor, nil)
+				if other := strings.Replace(path, "%2B12065550100", "%2B12065550101", 1); other != path {
+					a.want(400, "GET", other+"&cursor="+cursor, nil)
+				}
+				if strings.HasPrefix(path, "/v1/memories?") {
+					a.want(400, "GET", path+"&memory_type=fact&cursor="+cursor, nil)
+				}
 			}
 		}
 		if len(whole) < 7 || !slices.Equal(pages, whole) || n != (len(whole)+2)/3 {

@@ -68,7 +68,7 @@ func (s *service) listSummaries(ctx context.Context, who asker, in *listSummarie
 	if err != nil {
 		return nil, err
 	}
-	const list = "summaries"
+	list := "summaries/" + user
 	var after *store.Place
 	var place store.Place
 	if there, err := s.open(who.tenant, list, in.Cursor, &place); err != nil {
