@@ -297,3 +297,34 @@ func (i *installation) texts(t events.Tenant, word string) (out []string) {
 	}
 	return out
 }
+
+// Killed when all but the last word on a text is gone, whoever goes on still
+// knows whose that is.
+func TestAnErasureThatWasKilledFindsTheRestOfAText(t *testing.T) {
+	t.Parallel()
+	i := quick(t)
+	i.customers(1)
+	m := events.Derive("m")
+	i.publish(
+		events.New(1, "", began, events.SMSRequested{Message: m, To: canary.number, Purpose: "reply", Body: "x"}),
+		events.New(1, "", began, events.SMSSent{Message: m, To: canary.number, Purpose: "reply", SID: "SMx", From: "+12065550100"}),
+		events.New(1, "", began, events.SMSDelivered{Message: m, SID: "SMx"}),
+	)
+	i.project()
+	func() {
+		defer func() { _ = recover() }()
+		_, err := i.service.Erase(t.Context(), privacy.Request{Tenant: 1, Caller: canary.number, By: "test", Progress: func(step string, done, _ int) {
+			if step == "facts of the log" && done == 2 {
+				panic("killed")
+			}
+		}})
+		t.Errorf("not killed: %v", err)
+	}()
+	if left := i.names(1); left["sms.delivered"] != 1 || left["sms.sent"] != 0 {
+		t.Fatalf("killed, the log has %v", left)
+	}
+	c := i.erase(privacy.Request{Tenant: 1, Caller: canary.number})
+	if left := i.names(1); left["sms.delivered"] != 0 || !c.AtLeast {
+		t.Errorf("the log has %v, certificate %+v", left, c)
+	}
+}
