@@ -38,6 +38,21 @@ func CallerOf(f Fact) string {
 	return ""
 }
 
+// TextOf is our id of the text whose way a fact tells of; empty for others.
+func TextOf(f Fact) string {
+	switch f := f.(type) {
+	case SMSRequested:
+		return f.Message
+	case SMSSent:
+		return f.Message
+	case SMSDelivered:
+		return f.Message
+	case SMSFailed:
+		return f.Message
+	}
+	return ""
+}
+
 // MakesCall reports whether a fact about a caller makes its call one of theirs.
 func MakesCall(f Fact) bool {
 	switch f.(type) {

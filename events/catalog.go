@@ -32,6 +32,7 @@ var Catalog = []Fact{
 	SMSReceived{},
 	SMSOptedOut{},
 	SMSOptedIn{},
+	SMSErased{},
 	LeadStaged{},
 	ErasureRequested{},
 	SettingsChanged{},

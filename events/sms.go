@@ -65,6 +65,15 @@ type SMSOptedIn struct {
 	Source string `json:"source"`
 }
 
+// SMSErased: what is known of one text went with whom it was to. What else comes
+// of it, sent or delivered after they were erased, is left out. Ref is a keyed
+// hash of our id of the text, from which the number could be guessed.
+type SMSErased struct {
+	Ref     string `json:"ref"`
+	Erasure string `json:"erasure"` // which it is part of
+	By      string `json:"by"`
+}
+
 // Name is "sms.requested".
 func (SMSRequested) Name() string { return "sms.requested" }
 
@@ -86,6 +95,9 @@ func (SMSOptedOut) Name() string { return "sms.opted_out" }
 // Name is "sms.opted_in".
 func (SMSOptedIn) Name() string { return "sms.opted_in" }
 
+// Name is "sms.erased".
+func (SMSErased) Name() string { return "sms.erased" }
+
 func (f SMSRequested) identity() []string { return []string{f.Message} }
 func (f SMSSent) identity() []string      { return []string{f.Message} }
 func (f SMSDelivered) identity() []string { return []string{f.Message} }
@@ -93,3 +105,4 @@ func (f SMSFailed) identity() []string    { return []string{f.Message} }
 func (f SMSReceived) identity() []string  { return []string{f.SID} }
 func (f SMSOptedOut) identity() []string  { return []string{f.Number, f.Source} }
 func (f SMSOptedIn) identity() []string   { return []string{f.Number, f.Source} }
+func (f SMSErased) identity() []string    { return []string{f.Ref, f.Erasure} }

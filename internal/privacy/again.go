@@ -266,10 +266,9 @@ func (s *Service) lateCallers(ctx context.Context, t events.Tenant, all []store.
 func (s *Service) late(ctx context.Context, t events.Tenant, r store.Erasure, number string) (n int, err error) {
 	req := Request{Tenant: t, Caller: number, By: r.By}
 	if number == "" {
-		if len(r.Calls) == 0 {
-			return 0, nil
+		if req.Call = "none"; len(r.Calls) > 0 {
+			req.Call = r.Calls[0]
 		}
-		req.Call = r.Calls[0]
 	}
 	e, err := s.begin(ctx, req)
 	if err != nil {
@@ -284,7 +283,7 @@ func (s *Service) late(ctx context.Context, t events.Tenant, r store.Erasure, nu
 	} else { // what stays is looked for in the whole log
 		e.found = gather(t, number, r.Calls, r.Requested)
 	}
-	if err := e.found.search(ctx, s.Bus); err != nil {
+	if err := e.search(ctx); err != nil {
 		return 0, err
 	}
 	if len(e.found.facts) > 0 {
@@ -298,6 +297,9 @@ func (s *Service) late(ctx context.Context, t events.Tenant, r store.Erasure, nu
 				return 0, fmt.Errorf("state it: %w", err)
 			}
 			e.stated = append(e.stated, ev)
+		}
+		if err := e.stateTexts(ctx, r.Requested); err != nil {
+			return 0, err
 		}
 		if err := e.removeFound(ctx); err != nil {
 			return 0, err

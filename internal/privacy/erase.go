@@ -41,7 +41,7 @@ type erasing struct {
 	facts   map[string]int64
 	atLeast bool           // what was counted before it was stopped may be less than was removed
 	doing   bool           // something is being removed that has not been counted
-	stated  []events.Event // that calls were erased which had only come late
+	stated  []events.Event // that texts were erased, and calls which had only come late
 	key     string         // as the ledger tells it from others
 }
 
@@ -292,6 +292,32 @@ func (e *erasing) gather(ctx context.Context) error {
 				e.found.calls[id] = true
 			}
 		}
+		for _, row := range rows["texts"] { // likewise
+			id := field(row, "message_id")
+			e.found.texts[id], e.found.own[id] = true, true
+		}
+	}
+	return e.search(ctx)
+}
+
+// search reads the log, having found out first which texts this erasure has
+// erased already: of those nothing but late facts is left.
+func (e *erasing) search(ctx context.Context) (err error) {
+	if e.found.ref == nil {
+		if e.found.ref, err = e.Vault.Callers(e.Tenant); err != nil {
+			return err
+		}
+		_, err = e.Bus.Search(ctx, e.Tenant, 1, []string{events.SMSErased{}.Name()}, func(s bus.Stored) error {
+			ev, err := s.Event()
+			if f, ok := ev.Fact.(events.SMSErased); err == nil && ok && f.Erasure == e.record.ID && !e.found.gone[f.Ref] {
+				e.found.gone[f.Ref] = true
+				e.stated = append(e.stated, ev)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return e.found.search(ctx, e.Bus)
 }
@@ -337,6 +363,7 @@ func (e *erasing) gatherMore(ctx context.Context) error {
 	maps.Copy(e.found.facts, before)
 	maps.Copy(e.found.ids, ids)
 	e.found.kept = append(kept, e.found.kept...)
+	e.found.unkeep()
 	return nil
 }
 
@@ -437,6 +464,24 @@ func (e *erasing) state(ctx context.Context) error {
 			return fmt.Errorf("state it: %w", err)
 		}
 	}
+	return e.stateTexts(ctx, at)
+}
+
+// stateTexts publishes which texts to the caller are erased: what becomes of
+// one after they were does not tell that it began before.
+func (e *erasing) stateTexts(ctx context.Context, at time.Time) (err error) {
+	for _, text := range sorted(e.found.own) {
+		ref := e.found.ref(text)
+		if e.found.gone[ref] {
+			continue
+		}
+		ev := events.New(e.Tenant, "", at, events.SMSErased{Ref: ref, Erasure: e.record.ID, By: e.record.By})
+		if ev.Seq, err = e.Bus.Publish(ctx, ev); err != nil {
+			return fmt.Errorf("state it: %w", err)
+		}
+		e.found.gone[ref] = true
+		e.stated = append(e.stated, ev)
+	}
 	return nil
 }
 
@@ -462,11 +507,15 @@ func (e *erasing) removeRows(ctx context.Context) error {
 		if n, err = p.Erase(e.found.subject()); err != nil {
 			return err
 		}
-		var calls []string
+		var calls, texts []string
 		for _, ev := range e.stated {
-			calls = append(calls, ev.Call)
+			if f, ok := ev.Fact.(events.SMSErased); ok {
+				texts = append(texts, f.Ref)
+			} else {
+				calls = append(calls, ev.Call)
+			}
 		}
-		if err := p.Unerase(calls); err != nil {
+		if err := p.Unerase(calls, texts); err != nil {
 			return err
 		}
 		touched, err := e.models.Apply(p, append(e.stated, e.found.kept...))

@@ -21,9 +21,12 @@ type gathered struct {
 	caller string    // whose calls these are; empty: only calls are asked for
 	until  time.Time // what became true later stays; zero: nothing does
 
-	calls map[string]bool   // of them
-	later map[string]bool   // of calls that stay
-	texts map[string]bool   // message ids
+	calls map[string]bool // of them
+	later map[string]bool // of calls that stay
+	texts map[string]bool // message ids
+	own   map[string]bool // of them, those to the caller
+	ref   func(text string) string
+	gone  map[string]bool   // refs of texts that were erased before
 	facts map[uint64]string // to erase: name by sequence
 	ids   map[string]bool   // of those
 	sids  []string          // of those texts that were sent, as their carrier names them
@@ -39,7 +42,7 @@ type gathered struct {
 
 func gather(t events.Tenant, caller string, calls []string, until time.Time) *gathered {
 	g := &gathered{
-		tenant: t, caller: caller, until: until, calls: map[string]bool{}, later: map[string]bool{}, texts: map[string]bool{},
+		tenant: t, caller: caller, until: until, calls: map[string]bool{}, later: map[string]bool{}, texts: map[string]bool{}, own: map[string]bool{}, gone: map[string]bool{},
 		facts: map[uint64]string{}, ids: map[string]bool{}, of: map[string]bool{}, keptTexts: map[string]bool{}, pending: map[string]time.Time{},
 	}
 	for _, c := range calls {
@@ -54,7 +57,7 @@ func aboutCallers() (names []string) {
 	for _, f := range events.Catalog {
 		switch f.(type) {
 		case events.TurnHeard, events.TurnSpoken, events.MessageTaken, events.SettingsChanged, events.CallErased, events.CallerErased, events.ErasureRequested,
-			events.SMSDelivered, events.SMSFailed:
+			events.SMSDelivered, events.SMSFailed, events.SMSErased:
 		default:
 			names = append(names, f.Name())
 		}
@@ -87,6 +90,7 @@ func (g *gathered) search(ctx context.Context, b *bus.Bus) error {
 		if models[s.Name] {
 			g.models = s.Seq
 		}
+		g.ofGone(s)
 		if s.Name == (events.SMSDelivered{}).Name() || s.Name == (events.SMSFailed{}).Name() {
 			if message := field(s.Data, "message"); message != "" {
 				outcomes[message] = append(outcomes[message], s)
@@ -108,7 +112,34 @@ func (g *gathered) search(ctx context.Context, b *bus.Bus) error {
 		}
 	}
 	g.read = read
+	g.unkeep()
 	return nil
+}
+
+// ofGone takes a fact of a text that was erased before: it came late.
+func (g *gathered) ofGone(s bus.Stored) {
+	if len(g.gone) == 0 || !strings.HasPrefix(s.Name, "sms.") {
+		return
+	}
+	message := field(s.Data, "message")
+	if message == "" || !g.gone[g.ref(message)] {
+		return
+	}
+	g.texts[message] = true
+	g.take(s)
+}
+
+// unkeep has facts go that would stay, were the texts they tell of not to go.
+func (g *gathered) unkeep() {
+	g.kept = slices.DeleteFunc(g.kept, func(e events.Event) bool {
+		text := events.TextOf(e.Fact)
+		if text == "" || !g.texts[text] {
+			return false
+		}
+		delete(g.keptTexts, text)
+		g.takeEvent(e)
+		return true
+	})
 }
 
 // quoted is a text as it stands in JSON.
@@ -133,10 +164,13 @@ func field(data []byte, name string) string {
 // take notes a fact that is to go.
 func (g *gathered) take(s bus.Stored) {
 	g.facts[s.Seq] = s.Name
-	e, err := s.Event()
-	if err != nil {
-		return
+	if e, err := s.Event(); err == nil {
+		g.takeEvent(e)
 	}
+}
+
+func (g *gathered) takeEvent(e events.Event) {
+	g.facts[e.Seq] = e.Fact.Name()
 	g.ids[e.ID] = true
 	if f, ok := e.Fact.(events.SMSSent); ok {
 		g.sids = append(g.sids, f.SID)
@@ -153,7 +187,7 @@ func (g *gathered) named(s bus.Stored) {
 	if events.CallerOf(e.Fact) != g.caller {
 		return // in somebody else's words
 	}
-	call, text := events.MakesCall(e.Fact), textOf(e.Fact)
+	call, text := events.MakesCall(e.Fact), events.TextOf(e.Fact)
 	stays := !g.until.IsZero() && events.TrueSince(e).After(g.until)
 	switch {
 	case call && stays && !g.calls[e.Call]:
@@ -167,7 +201,7 @@ func (g *gathered) named(s bus.Stored) {
 	default:
 		g.take(s)
 		if text != "" {
-			g.texts[text] = true
+			g.texts[text], g.own[text] = true, true
 		}
 	}
 }
@@ -175,20 +209,9 @@ func (g *gathered) named(s bus.Stored) {
 // keep notes a fact that stays.
 func (g *gathered) keep(e events.Event) {
 	g.kept = append(g.kept, e)
-	if text := textOf(e.Fact); text != "" {
+	if text := events.TextOf(e.Fact); text != "" {
 		g.keptTexts[text] = true
 	}
-}
-
-// textOf is the text a fact to or from a number is of.
-func textOf(f events.Fact) string {
-	switch f := f.(type) {
-	case events.SMSRequested:
-		return f.Message
-	case events.SMSSent:
-		return f.Message
-	}
-	return ""
 }
 
 // ofCalls takes a fact of the calls that are to go, and notes those of calls

@@ -3,6 +3,7 @@ package privacy_test
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 	"time"
@@ -135,5 +136,195 @@ func TestErasureAndFactInEitherOrder(t *testing.T) {
 	}
 	for _, at := range []int{3, 7, 12, len(mine) / 2, len(mine)} {
 		same(t, fmt.Sprint("erased after ", at), want, with(at))
+	}
+}
+
+// A text is sent, or arrives, after whom it was to was erased: that it does
+// tells of nobody, whichever is applied first, and is found by the sweep.
+func TestATextUnderWayIsErasedWithWhomItIsTo(t *testing.T) {
+	t.Parallel()
+	i := quick(t)
+	i.customers(1)
+	text := func(w who, mark string, requested, since time.Time) (all []events.Event) {
+		m := events.Derive(w.number, mark)
+		return []events.Event{
+			events.New(1, "", requested, events.SMSRequested{Message: m, To: w.number, Purpose: "reply", Body: "for " + w.word}),
+			events.New(1, "", since, events.SMSSent{Message: m, To: w.number, Purpose: "reply", SID: "SM" + w.word + mark, From: "+12065550100"}),
+			events.New(1, "", since, events.SMSDelivered{Message: m, SID: "SM" + w.word + mark}),
+		}
+	}
+	known, anns := text(canary, "known", began, time.Now().Add(time.Hour)), text(ann, "x", began, time.Now().Add(time.Hour))
+	i.publish(slices.Concat(canary.facts(), ann.facts(), known[:1], anns[:1])...)
+	i.project()
+	c := i.erase(privacy.Request{Tenant: 1, Caller: canary.number, Wait: time.Minute})
+	unknown, new := text(canary, "unknown", c.Requested.Add(-time.Minute), time.Now().Add(time.Hour)), text(canary, "new", c.Requested.Add(time.Minute), time.Now().Add(time.Hour))
+	check := func(when string, texts, facts int) {
+		t.Helper()
+		i.project()
+		if got := i.texts(1, "SM"+canary.word); len(got) != texts {
+			t.Errorf("%s: %v", when, got)
+		}
+		if got := i.texts(1, "SM"+ann.word+"x"); len(got) != 1 {
+			t.Errorf("%s, the other caller has %v", when, got)
+		}
+		r, err := replay.Run(t.Context(), i.bus, i.store, replay.Options{Live: live, Refs: i.service.Vault.Callers, Found: func(_ events.Tenant, d store.Difference) { t.Errorf("%s: %+v", when, d) }})
+		if err != nil || r.Rows < 10 || r.Different > 0 {
+			t.Errorf("%s, compared with the log: %+v, %v", when, r, err)
+		}
+		left := 0
+		_, err = i.bus.Search(t.Context(), 1, 1, nil, func(s bus.Stored) error {
+			if bytes.Contains(s.Data, []byte(canary.number)) || bytes.Contains(s.Data, []byte("SM"+canary.word)) {
+				left++
+			}
+			return nil
+		})
+		if err != nil || left != facts {
+			t.Errorf("%s: %d facts tell of it, %v", when, left, err)
+		}
+	}
+	i.publish(known[1:]...)
+	i.publish(anns[1:]...)
+	check("known before", 0, 2)
+	i.publish(unknown[1], unknown[0], unknown[2])
+	check("never known", 0, 5)
+	i.publish(new...)
+	check("and a new one", 1, 8)
+	sweep := func(when string, want int) {
+		t.Helper()
+		if n, err := i.service.Late(t.Context(), 1); n != want || err != nil {
+			t.Errorf("%s: %d late facts, %v", when, n, err)
+		}
+	}
+	sweep("swept", 5)
+	check("swept", 1, 3)
+	// What the sweep found, it knows as well.
+	i.publish(events.New(1, "", time.Now().Add(time.Hour), events.SMSFailed{Message: events.Derive(canary.number, "unknown"), SID: "SM" + canary.word + "unknown", Reason: "x"}))
+	check("later still", 1, 4)
+	sweep("swept once more", 1)
+	check("swept once more", 1, 3)
+	i.forget(1)
+	check("read anew", 1, 3)
+}
+
+// Rows do not depend on which is applied first: that a text is asked for, sent,
+// delivered, or that whom it was to was erased.
+func TestErasureAndTextInEitherOrder(t *testing.T) {
+	t.Parallel()
+	i := quick(t)
+	i.customers(1)
+	ref, err := i.service.Vault.Callers(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := began.Add(time.Hour)
+	const m = "0123456789abcdef0123456789abcdef"
+	requested := events.New(1, "", began, events.SMSRequested{Message: m, To: canary.number, Purpose: "reply", Body: "x"})
+	sent := events.New(1, "", at.Add(time.Minute), events.SMSSent{Message: m, To: canary.number, Purpose: "reply", SID: "SMx", From: "+12065550100"})
+	delivered := events.New(1, "", at.Add(time.Minute), events.SMSDelivered{Message: m, SID: "SMx"})
+	callerGone := events.New(1, "", at, events.CallerErased{Ref: ref(canary.number), By: "test", Erasure: "x"})
+	textGone := events.New(1, "", at, events.SMSErased{Ref: ref(m), By: "test", Erasure: "x"})
+	for name, all := range map[string][]events.Event{
+		"the caller": {requested, sent, delivered, callerGone}, "the text": {requested, sent, delivered, textGone}, "both, without the request": {sent, delivered, callerGone, textGone},
+	} {
+		for order := range permutations(all) {
+			i.forget(1)
+			first, names := i.seq(), ""
+			for n, e := range order {
+				e.Seq = first + uint64(n)
+				i.apply(e)
+				names += " " + e.Fact.Name()
+			}
+			if got := i.texts(1, ""); len(got) > 0 {
+				t.Errorf("%s:%s: %v", name, names, got)
+			}
+		}
+	}
+	// Of one that was sent before, nobody may say later that it was delivered.
+	i.forget(1)
+	sent.Time = at
+	for n, e := range []events.Event{callerGone, sent, delivered} {
+		e.Seq = i.seq() + uint64(n)
+		i.apply(e)
+	}
+	if got := i.texts(1, ""); len(got) > 0 {
+		t.Errorf("sent when they were erased: %v", got)
+	}
+}
+
+// permutations are all orders of some events.
+func permutations(all []events.Event) iter.Seq[[]events.Event] {
+	return func(yield func([]events.Event) bool) {
+		var next func(n int) bool
+		next = func(n int) bool {
+			if n == len(all) {
+				return yield(slices.Clone(all))
+			}
+			for k := n; k < len(all); k++ {
+				all[n], all[k] = all[k], all[n]
+				if !next(n + 1) {
+					return false
+				}
+				all[n], all[k] = all[k], all[n]
+			}
+			return true
+		}
+		next(0)
+	}
+}
+
+// texts are the rows of texts that name a word.
+func (i *installation) texts(t events.Tenant, word string) (out []string) {
+	i.t.Helper()
+	rows, err := i.store.For(t)
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	err = rows.Project(i.t.Context(), "texts", time.Unix(0, 0), func(p *store.Projection) error {
+		ids, err := p.Texts()
+		if err != nil {
+			return err
+		}
+		all, err := rows.RowsAbout(i.t.Context(), store.Subject{Texts: ids})
+		for _, raw := range all["texts"] {
+			if bytes.Contains(raw, []byte(word)) {
+				out = append(out, string(raw))
+			}
+		}
+		return err
+	})
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return out
+}
+
+// Killed when all but the last word on a text is gone, whoever goes on still
+// knows whose that is.
+func TestAnErasureThatWasKilledFindsTheRestOfAText(t *testing.T) {
+	t.Parallel()
+	i := quick(t)
+	i.customers(1)
+	m := events.Derive("m")
+	i.publish(
+		events.New(1, "", began, events.SMSRequested{Message: m, To: canary.number, Purpose: "reply", Body: "x"}),
+		events.New(1, "", began, events.SMSSent{Message: m, To: canary.number, Purpose: "reply", SID: "SMx", From: "+12065550100"}),
+		events.New(1, "", began, events.SMSDelivered{Message: m, SID: "SMx"}),
+	)
+	i.project()
+	func() {
+		defer func() { _ = recover() }()
+		_, err := i.service.Erase(t.Context(), privacy.Request{Tenant: 1, Caller: canary.number, By: "test", Progress: func(step string, done, _ int) {
+			if step == "facts of the log" && done == 2 {
+				panic("killed")
+			}
+		}})
+		t.Errorf("not killed: %v", err)
+	}()
+	if left := i.names(1); left["sms.delivered"] != 1 || left["sms.sent"] != 0 {
+		t.Fatalf("killed, the log has %v", left)
+	}
+	c := i.erase(privacy.Request{Tenant: 1, Caller: canary.number})
+	if left := i.names(1); left["sms.delivered"] != 0 || !c.AtLeast {
+		t.Errorf("the log has %v, certificate %+v", left, c)
 	}
 }

@@ -20,14 +20,17 @@ type forgotten struct {
 	refs    map[string]string    // by caller
 	until   map[string]time.Time // by ref
 	numbers map[string]string    // by ref; nil: not asked for yet
+	texts   map[string]string    // likewise
 }
 
 // forgotten is nil where nobody was erased.
 func (m Models) forgotten(p *store.Projection, all []events.Event) (*forgotten, error) {
 	erases := p.CallersErased() && len(all) > 0
 	for _, e := range all {
-		_, now := e.Fact.(events.CallerErased)
-		erases = erases || now
+		switch e.Fact.(type) {
+		case events.CallerErased, events.SMSErased:
+			erases = true
+		}
 	}
 	if !erases {
 		return nil, nil //nolint:nilnil // said above
@@ -44,6 +47,9 @@ func (m Models) forgotten(p *store.Projection, all []events.Event) (*forgotten, 
 		if who := events.CallerOf(e.Fact); events.Identified(who) {
 			refs = append(refs, f.named(who))
 		}
+		if text := events.TextOf(e.Fact); text != "" {
+			refs = append(refs, f.named(text))
+		}
 	}
 	f.until, err = p.ErasedUntil(refs)
 	return f, err
@@ -59,10 +65,17 @@ func (f *forgotten) named(who string) string {
 }
 
 // late reports whether an event says what was true of somebody before they were
-// erased.
+// erased, or tells of a text that was erased with them, whenever.
 func (f *forgotten) late(e events.Event) bool {
 	if f == nil {
 		return false
+	}
+	if text := events.TextOf(e.Fact); text != "" {
+		if ref := f.named(text); ref != "" {
+			if _, erased := f.until[ref]; erased {
+				return true
+			}
+		}
 	}
 	who := events.CallerOf(e.Fact)
 	if !events.Identified(who) {
@@ -71,6 +84,50 @@ func (f *forgotten) late(e events.Event) bool {
 	ref := f.named(who)
 	until, ok := f.until[ref]
 	return ok && ref != "" && !events.TrueSince(e).After(until)
+}
+
+// apply writes what an event says of who was erased, and names those who are to
+// be folded anew.
+func (f *forgotten) apply(e events.Event, late bool) (users []string, err error) {
+	switch fact := e.Fact.(type) {
+	case events.CallerErased:
+		return f.erase(e, fact.Ref)
+	case events.SMSErased:
+		if f.texts == nil {
+			if f.texts, err = f.byRef(f.p.Texts); err != nil {
+				return nil, err
+			}
+		}
+		return nil, f.eraseText(e, fact.Ref, f.texts[fact.Ref])
+	}
+	if text := events.TextOf(e.Fact); late && text != "" {
+		return nil, f.eraseText(e, f.named(text), text)
+	}
+	return nil, nil
+}
+
+// eraseText removes a text, and remembers it.
+func (f *forgotten) eraseText(e events.Event, ref, text string) error {
+	if ref != "" {
+		f.until[ref] = time.Time{}
+	}
+	return f.p.EraseText(e, ref, text)
+}
+
+// byRef are names that rows have, and those this batch is yet to bring.
+func (f *forgotten) byRef(names func() ([]string, error)) (map[string]string, error) {
+	all, err := names()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for _, name := range all {
+		out[f.named(name)] = name
+	}
+	for name, ref := range f.refs {
+		out[ref] = name
+	}
+	return out, nil
 }
 
 // erase removes what came before an event that erases a caller, and names those
@@ -83,22 +140,22 @@ func (f *forgotten) erase(e events.Event, ref string) (users []string, err error
 		f.until[ref] = e.Time
 	}
 	if f.numbers == nil {
-		all, err := f.p.Numbers()
-		if err != nil {
+		if f.numbers, err = f.byRef(f.p.Numbers); err != nil {
 			return nil, err
-		}
-		f.numbers = map[string]string{}
-		for _, number := range all {
-			f.numbers[f.named(number)] = number
-		}
-		for number, ref := range f.refs { // those this batch is yet to bring
-			f.numbers[ref] = number
 		}
 	}
 	number, ok := f.numbers[ref]
 	if !ok || ref == "" {
 		return nil, nil
 	}
-	users, err = f.p.Forget(e, number, e.Time)
-	return append(users, number), err
+	users, texts, err := f.p.Forget(e, number, e.Time)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range texts {
+		if err := f.eraseText(e, f.named(text), text); err != nil {
+			return nil, err
+		}
+	}
+	return append(users, number), nil
 }

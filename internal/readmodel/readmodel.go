@@ -36,7 +36,7 @@ func filters(subject func(name string) string) (out []string) {
 		case events.CallReceived, events.CallAnswered, events.CallTransferred, events.CallRecorded, events.CallEnded, events.CallSummarized,
 			events.CallErased, events.MessageTaken, events.MemoryStored, events.MemoryForgotten, events.CallerCorrected, events.CallerImported,
 			events.CallerErased, events.LeadStaged,
-			events.SMSRequested, events.SMSSent, events.SMSDelivered, events.SMSFailed, events.SMSOptedOut, events.SMSOptedIn, events.SettingsChanged:
+			events.SMSRequested, events.SMSSent, events.SMSDelivered, events.SMSFailed, events.SMSErased, events.SMSOptedOut, events.SMSOptedIn, events.SettingsChanged:
 			out = append(out, subject(f.Name()))
 		}
 	}
@@ -62,7 +62,7 @@ func New(refs Refs) (Models, error) {
 // Apply writes what a tenant's events say and names the callers whose profiles
 // that changes, sorted; they are to be folded. What comes of a call that was
 // erased, before or after, leads to no rows, and neither does what was true of a
-// caller before they were erased.
+// caller before they were erased, nor what becomes of a text to them since.
 func (m Models) Apply(p *store.Projection, all []events.Event) (touched []string, err error) {
 	calls := map[string]bool{}
 	for _, e := range all {
@@ -86,9 +86,9 @@ func (m Models) Apply(p *store.Projection, all []events.Event) (touched []string
 			now = append(now, e.Call)
 		}
 		users, err := p.EraseCalls(e, now)
-		if f, ok := e.Fact.(events.CallerErased); ok && err == nil {
+		if err == nil {
 			var more []string
-			more, err = forgotten.erase(e, f.Ref)
+			more, err = forgotten.apply(e, late)
 			users = append(users, more...)
 		}
 		if err != nil {

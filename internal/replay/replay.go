@@ -350,7 +350,7 @@ func (r *run) leftOut(seq uint64) {
 
 func erases(e events.Event) bool {
 	switch e.Fact.(type) {
-	case events.CallErased, events.CallerErased:
+	case events.CallErased, events.CallerErased, events.SMSErased:
 		return true
 	}
 	return false

@@ -258,15 +258,22 @@ func deeds(t *testing.T) map[string]deed {
 	all["Projection.Forget, of its own"] = func(ctx context.Context, id events.Tenant, r *store.Tenant) error {
 		return r.Project(ctx, "p", created, func(p *store.Projection) error {
 			for _, number := range []string{received.From, staged.Caller, optedOut.Number, "+1"} {
-				if _, err := p.Forget(event(id, "", 20, events.CallerErased{}), number, created.AddDate(1, 0, 0)); err != nil {
+				if _, _, err := p.Forget(event(id, "", 20, events.CallerErased{}), number, created.AddDate(1, 0, 0)); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	}
+	all["Projection.EraseText, of its own"] = func(ctx context.Context, id events.Tenant, r *store.Tenant) error {
+		return r.Project(ctx, "p", created, func(p *store.Projection) error {
+			return p.EraseText(event(id, "", 20, events.SMSErased{}), "", "m1")
+		})
+	}
 	all["Projection.Unerase, of its own"] = func(ctx context.Context, _ events.Tenant, r *store.Tenant) error {
-		return r.Project(ctx, "p", created, func(p *store.Projection) error { return p.Unerase([]string{"CA8", "CA9"}) })
+		return r.Project(ctx, "p", created, func(p *store.Projection) error {
+			return p.Unerase([]string{"CA8", "CA9"}, []string{"ref", "another", "text"})
+		})
 	}
 	for name, o := range handles(t) {
 		all[name] = func(ctx context.Context, _ events.Tenant, r *store.Tenant) error { _, err := o.do(ctx, r); return err }

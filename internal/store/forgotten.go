@@ -26,13 +26,42 @@ func (p *Projection) EraseCaller(e events.Event, ref string) error {
 	return err
 }
 
-// Unerase forgets that some calls were erased, for what says so to be written
-// anew: the fact it was read from is gone.
-func (p *Projection) Unerase(calls []string) error {
+// EraseText remembers, for an event that says so, that a text was erased, by
+// ref, beside the callers, and removes what is known of it, if it is known.
+func (p *Projection) EraseText(e events.Event, ref, message string) error {
+	p.of(e)
 	if err := p.flush(); err != nil {
 		return err
 	}
-	_, err := p.q.exec(p.ctx, `DELETE FROM erased_calls WHERE customer_id = $1 AND call_id = ANY ($2)`, calls)
+	p.forgets = true
+	if ref != "" {
+		_, err := p.q.exec(p.ctx, `INSERT INTO erased_callers (customer_id, ref, until, seq) VALUES ($1, $2, 'epoch', $3) ON CONFLICT DO NOTHING`, ref, int64(e.Seq))
+		if err != nil {
+			return err
+		}
+	}
+	_, err := p.q.exec(p.ctx, `DELETE FROM texts WHERE customer_id = $1 AND message_id = $2`, message)
+	return err
+}
+
+// Texts are the ids of all texts that the tenant's rows tell of.
+func (p *Projection) Texts() ([]string, error) {
+	if err := p.flush(); err != nil {
+		return nil, err
+	}
+	return query(p.ctx, p.q, pgx.RowTo[string], `SELECT message_id FROM texts WHERE customer_id = $1`)
+}
+
+// Unerase forgets that some calls, and some texts, by ref, were erased, for what
+// says so to be written anew: the fact it was read from is gone.
+func (p *Projection) Unerase(calls, refs []string) error {
+	if err := p.flush(); err != nil {
+		return err
+	}
+	if _, err := p.q.exec(p.ctx, `DELETE FROM erased_calls WHERE customer_id = $1 AND call_id = ANY ($2)`, append([]string{}, calls...)); err != nil {
+		return err
+	}
+	_, err := p.q.exec(p.ctx, `DELETE FROM erased_callers WHERE customer_id = $1 AND ref = ANY ($2)`, append([]string{}, refs...))
 	return err
 }
 
@@ -70,31 +99,35 @@ func (p *Projection) Numbers() ([]string, error) {
 
 // Forget removes what became true about a caller until a time, for an event that
 // says they were erased, and remembers the calls. It names those who are to be
-// folded anew, beside the caller.
-func (p *Projection) Forget(e events.Event, number string, until time.Time) (users []string, err error) {
+// folded anew, beside the caller, and the texts that were to them, for
+// EraseText.
+func (p *Projection) Forget(e events.Event, number string, until time.Time) (users, texts []string, err error) {
 	p.of(e)
 	if err := p.flush(); err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	texts, err = query(p.ctx, p.q, pgx.RowTo[string], `SELECT message_id FROM texts WHERE customer_id = $1 AND recipient = $2 AND least(requested_at, sent_at) <= $3`, number, until)
+	if err != nil {
+		return nil, nil, err
 	}
 	calls, err := query(p.ctx, p.q, pgx.RowTo[string], `
 		SELECT call_id FROM calls WHERE customer_id = $1 AND user_id = $2 AND received_at <= $3
 		UNION SELECT call_id FROM call_summaries WHERE customer_id = $1 AND user_id = $2 AND call_date <= $3 ORDER BY 1`, number, until)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if users, err = p.EraseCalls(e, calls); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, sql := range []string{
 		`DELETE FROM caller_facts WHERE customer_id = $1 AND user_id = $2 AND stated_at <= $3 AND name <> 'call.summarized'`,
-		`DELETE FROM texts WHERE customer_id = $1 AND recipient = $2 AND least(requested_at, sent_at) <= $3`,
 		`DELETE FROM sms_opt_outs WHERE customer_id = $1 AND number = $2 AND since <= $3`,
 	} {
 		if _, err := p.q.exec(p.ctx, sql, number, until); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return users, nil
+	return users, texts, nil
 }
 
 // ErasedUntil tells until when what became true about a caller, by ref, was

@@ -423,7 +423,7 @@ func writes(id events.Tenant, name string) map[string]func(*store.Projection) er
 			if _, err := p.EraseCalls(erased, []string{"CA4", "CA5"}); err != nil {
 				return err
 			}
-			if err := p.Unerase([]string{"CA5"}); err != nil {
+			if err := p.Unerase([]string{"CA5"}, []string{"nobody"}); err != nil {
 				return err
 			}
 			left, err := p.Erased([]string{"CA4", "CA5"})
@@ -442,6 +442,18 @@ func writes(id events.Tenant, name string) map[string]func(*store.Projection) er
 			until, err := p.ErasedUntil([]string{"another", "nobody"})
 			if err == nil && (len(until) != 1 || until["another"].IsZero()) {
 				err = fmt.Errorf("erased %v", until)
+			}
+			return err
+		},
+		"EraseText": func(p *store.Projection) error {
+			p.Text(event(id, "", 32, message), store.TextChange{Message: "m7", Recipient: "+17", Sent: &at})
+			return p.EraseText(event(id, "", 34, events.SMSErased{Ref: "text"}), "text", "m7")
+		},
+		"Texts": func(p *store.Projection) error {
+			p.Text(event(id, "CA1", 35, message), store.TextChange{Message: "m1", Call: "CA1", Recipient: "+1", Sent: &at})
+			all, err := p.Texts()
+			if err == nil && !slices.Equal(all, []string{"m1"}) {
+				err = fmt.Errorf("texts %v", all)
 			}
 			return err
 		},
@@ -464,9 +476,12 @@ func writes(id events.Tenant, name string) map[string]func(*store.Projection) er
 			if err := p.Stated(event(id, "", 29, staged), number, staged); err != nil {
 				return err
 			}
-			users, err := p.Forget(event(id, "", 30, events.CallerErased{}), number, at.Add(time.Hour))
-			if err == nil && !slices.Equal(users, []string{number}) {
-				err = fmt.Errorf("callers %v", users)
+			users, texts, err := p.Forget(event(id, "", 30, events.CallerErased{}), number, at.Add(time.Hour))
+			if err == nil && (!slices.Equal(users, []string{number}) || !slices.Equal(texts, []string{"m6"})) {
+				err = fmt.Errorf("callers %v, texts %v", users, texts)
+			}
+			if err == nil {
+				err = p.EraseText(event(id, "", 30, events.CallerErased{}), "", texts[0])
 			}
 			left, err1 := p.Numbers()
 			if err == nil && err1 == nil && slices.Contains(left, number) {
