@@ -6,9 +6,9 @@
 package profiler
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -44,6 +44,7 @@ func Run(ctx context.Context, p *app.Platform) error {
 	}
 	w := &worker{
 		log: p.Log.Named("profiler"), store: p.Store, models: models, leaveOut: p.Bus.LeaveOut, holds: p.Bus.Holds,
+		patience: patience,
 		cutShort: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "neurosphere_stream_cut_short_total", Help: "Positions in the stream of facts found to be of facts that it has lost.",
 		}),
@@ -72,12 +73,19 @@ type worker struct {
 	leaveOut func(ctx context.Context, e events.Event, reason string) error
 	holds    func(ctx context.Context, seq uint64, event string) (bool, error)
 	cutShort prometheus.Counter
-	sound    map[events.Tenant]bool // whose rows' position is one of this stream
-	created  time.Time              // of the stream
+	replay   func(ctx context.Context, from, to uint64, filters []string, size int, handle func(context.Context, []events.Event, uint64) error) error
+	created  time.Time // of the stream
 	floorAt  time.Time
 	refolds  chan events.Tenant // whose template may have changed
 	asked    asked
 	removing sync.Mutex // one at a time removes what is to be forgotten
+
+	patience time.Duration            // how long others wait for one tenant
+	besides  sync.WaitGroup           // of those written aside
+	fail     func(error)              // ends leading
+	mu       sync.Mutex               // of what follows
+	sound    map[events.Tenant]bool   // whose rows' position is one of this stream
+	aside    map[events.Tenant]uint64 // sequence up to which a tenant's facts have come that is written aside
 }
 
 // lead is the time during which this process is the active one.
@@ -90,15 +98,17 @@ func (w *worker) lead(ctx context.Context, p *app.Platform) error {
 	if w.created, err = p.Bus.StreamCreated(ctx); err != nil {
 		return err
 	}
-	w.sound = map[events.Tenant]bool{}
+	w.sound, w.aside, w.replay = map[events.Tenant]bool{}, map[events.Tenant]uint64{}, p.Bus.Replay
 	floor, err := w.floor(ctx)
 	if err != nil {
 		return err
 	}
 	var beside sync.WaitGroup // what ends with us, and before another begins
 	defer beside.Wait()
+	defer w.besides.Wait()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	w.fail = stop
 	beside.Go(func() {
 		select {
 		case <-lost:
@@ -114,7 +124,8 @@ func (w *worker) lead(ctx context.Context, p *app.Platform) error {
 	beside.Go(func() { w.erase(ctx, p) })
 	w.log.Info("active", zap.Uint64("from", floor+1))
 	filters := append(readmodel.Filters(), events.Filter(events.ErasureRequested{}.Name()))
-	return p.Bus.Follow(ctx, floor+1, filters, w.apply)
+	err = p.Bus.Follow(ctx, floor+1, filters, w.apply)
+	return cmp.Or(err, context.Cause(ctx))
 }
 
 // floor is where to go on reading. A stream that has lost what was read of it,
@@ -175,7 +186,9 @@ func (w *worker) refold(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case t := <-w.refolds:
-			w.refoldTenant(ctx, t)
+			if !w.isAside(t) { // it is named again when it is no more
+				w.refoldTenant(ctx, t)
+			}
 		}
 	}
 }
@@ -205,18 +218,9 @@ func (w *worker) apply(ctx context.Context, batch []events.Event) error {
 		byTenant[e.Tenant] = append(byTenant[e.Tenant], e)
 	}
 	for id, all := range byTenant {
-		t, err := w.store.For(id)
-		if err != nil {
+		if err := w.tenant(ctx, id, all); err != nil {
 			return err
 		}
-		err = w.write(ctx, t, all)
-		if errors.Is(err, store.ErrRefused) {
-			err = w.oneByOne(ctx, t, all)
-		}
-		if err != nil {
-			return fmt.Errorf("project tenant %s: %w", id, err)
-		}
-		w.sound[id] = true
 	}
 	for _, e := range batch {
 		switch e.Fact.(type) {
@@ -229,7 +233,7 @@ func (w *worker) apply(ctx context.Context, batch []events.Event) error {
 			w.asked.add(e.Tenant)
 		}
 	}
-	if time.Since(w.floorAt) > floorEvery {
+	if time.Since(w.floorAt) > floorEvery && !w.anyAside() {
 		w.floorAt = time.Now()
 		last := batch[len(batch)-1]
 		return w.store.SetFloor(ctx, Projection, last.Seq, last.ID)
@@ -292,7 +296,10 @@ func (w *worker) project(ctx context.Context, p *store.Projection, all []events.
 // applied once more. Asked once for as long as this process leads: Follow ends
 // when the stream is cut short meanwhile.
 func (w *worker) soundly(ctx context.Context, p *store.Projection, t events.Tenant) (bool, error) {
-	if p.Applied == 0 || w.sound[t] {
+	w.mu.Lock()
+	sound := w.sound[t]
+	w.mu.Unlock()
+	if p.Applied == 0 || sound {
 		return true, nil
 	}
 	there, err := w.holds(ctx, p.Applied, p.Event)
@@ -300,6 +307,12 @@ func (w *worker) soundly(ctx context.Context, p *store.Projection, t events.Tena
 		w.report(p.Applied)
 	}
 	return there, err
+}
+
+func (w *worker) soundIs(t events.Tenant, sound bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sound[t] = sound
 }
 
 func (w *worker) report(read uint64) {

@@ -34,7 +34,7 @@ func newWorker(t *testing.T, db *testenv.Database) *worker {
 	}
 	w := &worker{
 		log: zap.NewNop(), store: db.Store, models: models, created: began, refolds: make(chan events.Tenant, 100),
-		cutShort: prometheus.NewCounter(prometheus.CounterOpts{Name: "cut_short"}), sound: map[events.Tenant]bool{},
+		cutShort: prometheus.NewCounter(prometheus.CounterOpts{Name: "cut_short"}), sound: map[events.Tenant]bool{}, patience: time.Hour,
 		holds: func(context.Context, uint64, string) (bool, error) { return true, nil },
 		leaveOut: func(_ context.Context, e events.Event, reason string) error {
 			t.Errorf("event %s is left out: %s", e.ID, reason)
@@ -47,10 +47,15 @@ func newWorker(t *testing.T, db *testenv.Database) *worker {
 // leads has a worker lead until stop is called.
 func leads(t *testing.T, b *bus.Bus, db *testenv.Database) (stop func()) {
 	t.Helper()
+	return lead(t, b, db, patience)
+}
+
+func lead(t *testing.T, b *bus.Bus, db *testenv.Database, patience time.Duration) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	w := newWorker(t, db)
-	w.leaveOut, w.holds = b.LeaveOut, b.Holds
+	w.leaveOut, w.holds, w.patience = b.LeaveOut, b.Holds, patience
 	go func() {
 		var err error
 		// The one before may not have let go yet; a bus may have been restored.
