@@ -128,10 +128,11 @@ func (r *reach) store(ctx context.Context) (s *store.Store, err error) {
 	} else if err = r.turn(ctx); err == nil {
 		s, err = r.privateStore(ctx)
 	}
-	if err == nil {
-		r.stops = append(r.stops, s.Close)
+	if err != nil {
+		return nil, err
 	}
-	return s, err
+	r.stops = append(r.stops, s.Close)
+	return s, app.CheckKey(ctx, s, r.vault)
 }
 
 // privateStore opens the database of DATA_DIR. The server of a process that was

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -34,5 +35,13 @@ func TestCommandsTakeTurns(t *testing.T) {
 	}
 	if _, err := os.Stat(key); err == nil {
 		t.Error("another key has taken its place")
+	}
+	if err := os.WriteFile(key, []byte(strings.Repeat("ab", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"tenant", "list"}, {"replay"}, {"serve"}} {
+		if code := run(args, os.Stdout); code != app.ExitUsage {
+			t.Errorf("%v with another key: exit %d", args, code)
+		}
 	}
 }

@@ -275,7 +275,26 @@ func openStore(ctx context.Context, o Options, p *Platform) (func(), error) {
 		return stop, fmt.Errorf("open database: %w", err)
 	}
 	p.Store = s
-	return func() { s.Close(); stop() }, nil
+	return func() { s.Close(); stop() }, CheckKey(ctx, s, p.Vault)
+}
+
+// CheckKey refuses a vault of another key than the one a database's secrets are
+// sealed with. A database that is away is no error.
+func CheckKey(ctx context.Context, s *store.Store, v *vault.Vault) error {
+	if v == nil {
+		return nil
+	}
+	fingerprint, err := v.Fingerprint()
+	if err == nil {
+		err = s.CheckKey(ctx, fingerprint)
+	}
+	switch {
+	case errors.Is(err, store.ErrOtherKey):
+		return Wrong(err)
+	case errors.Is(err, store.ErrUnavailable):
+		return nil
+	}
+	return err
 }
 
 func openBus(ctx context.Context, o Options, p *Platform) (func(), error) {

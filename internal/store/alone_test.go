@@ -309,6 +309,7 @@ var ofNoTenant = map[string]string{
 	"ListCustomers": "is the platform's list", "Tenants": "is the platform's list", "Unpublished": "is the platform's list", "Newer": "is the platform's list",
 	"Template": "is no tenant's", "ListTemplates": "is no tenant's", "NewPlatformKey": "is the platform's", "PlatformKeys": "is the platform's", "RevokePlatformKey": "is the platform's",
 	"Floor": "is no tenant's", "SetFloor": "is no tenant's", "LockProjection": "is no tenant's", "ProjectionActive": "is no tenant's",
+	"CheckKey": "is the platform's",
 }
 
 // Every method of the store is tried in a tenant's name, or is in no one's.

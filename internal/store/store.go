@@ -55,6 +55,7 @@ func platformTables() map[string]string {
 		"api_keys":           "whose a key is is asked before the tenant is known; it holds digests only",
 		"platform_keys":      "they open any tenant, and are no tenant's; it holds digests only",
 		"industry_templates": "the same for every tenant, and no tenant's data",
+		"master_key":         "tells one key of the whole installation from another, and is none",
 		"projection_floor":   "how far the stream has been read as a whole; no tenant's data",
 	}
 }
