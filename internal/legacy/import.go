@@ -348,6 +348,7 @@ func (im *importer) person(p *person) error {
 	im.note(profilesKept, profiles > 0)
 	im.note(averagesKept, averages > 0)
 	im.note("profiles cut", p.cut > 0)
+	im.note("numbers of calls too large to keep", p.capped)
 	if im.leave(p.Caller, "a caller") {
 		return nil
 	}

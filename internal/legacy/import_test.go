@@ -86,6 +86,7 @@ func TestImport(t *testing.T) {
 	t.Run("stopped anywhere, it goes on", stopped(d, b))
 	t.Run("what rows hold becomes what facts hold", content(d, b))
 	t.Run("memories are told apart by what they say where there are no ids", withoutIDs(d, b))
+	t.Run("more calls than can be counted", tooManyCalls(d, b))
 	t.Run("a dry run states nothing", func(t *testing.T) {
 		_, owner := database(t, d)
 		old{memories: 50, profiles: 30}.load(t, owner)
@@ -352,6 +353,18 @@ func withoutIDs(d *testenv.Database, b *bus.Bus) func(*testing.T) {
 		slices.Sort(values)
 		if diff := cmp.Diff([]string{"four", "one", "two"}, values); diff != "" || r.Expected.Memories != 3 || r.Notes["memories without an id"] != 2 {
 			t.Errorf("%s\n%+v", diff, r)
+		}
+	}
+}
+
+func tooManyCalls(d *testenv.Database, b *bus.Bus) func(*testing.T) {
+	return func(t *testing.T) {
+		_, owner := database(t, d)
+		old{memories: 1, profiles: 30}.load(t, owner)
+		run(t, owner, `INSERT INTO caller_profiles VALUES (md5('b1')::uuid, '2065550199', now(), now(), 2000000000, null, null, null, now(), now()), (md5('b2')::uuid, '2065550199', now(), now(), 2000000000, null, null, null, now(), now())`)
+		r := imported(t, d, b, legacy.ImportOptions{DSN: owner, Tenant: d.Customer(t, events.Settings{}).Tenant})
+		if r.Notes["numbers of calls too large to keep"] != 1 {
+			t.Errorf("notes %v", r.Notes)
 		}
 	}
 }
