@@ -415,7 +415,8 @@ func (im *importer) memory(r memoryRow) error {
 	} else {
 		im.note("memories without a time", true)
 	}
-	f := events.MemoryStored{Memory: r.ID, Caller: caller, Type: text(r.Type), Origin: "import", By: importSource}
+	id := memoryID(r.ID)
+	f := events.MemoryStored{Memory: id, Caller: caller, Type: text(r.Type), Origin: "import", By: importSource}
 	if f.Type == "" {
 		f.Type = "fact"
 	}
@@ -423,18 +424,20 @@ func (im *importer) memory(r memoryRow) error {
 	f.Key, long = words(text(r.Key), maxShort)
 	f.Value, f.Content, cut = value(text(r.Value))
 	im.note("memories cut", cut || long)
-	nth, do := im.again("a memory", r.ID, digestOf(f, at))
+	nth, do := im.again("a memory", id, digestOf(f, at))
 	if !do {
 		return nil
 	}
 	if nth == 0 {
 		return im.state(events.New(im.Tenant, "", at, f))
 	}
-	former := r.ID
+	former := id
 	if nth > 1 {
-		former = fmt.Sprintf("%s.%d", r.ID, nth-1)
+		former = fmt.Sprintf("%s.%d", id, nth-1)
+	} else if im.before.have[thing("a memory", id)].own {
+		former = r.ID
 	}
-	f.Memory = fmt.Sprintf("%s.%d", r.ID, nth)
+	f.Memory = fmt.Sprintf("%s.%d", id, nth)
 	return im.state(events.New(im.Tenant, "", im.Now(), events.MemoryForgotten{Memory: former, Caller: caller, By: importSource}), events.New(im.Tenant, "", at, f))
 }
 

@@ -87,6 +87,7 @@ func TestImport(t *testing.T) {
 	t.Run("what rows hold becomes what facts hold", content(d, b))
 	t.Run("memories are told apart by what they say where there are no ids", withoutIDs(d, b))
 	t.Run("more calls than can be counted", tooManyCalls(d, b))
+	t.Run("no id is taken for a later word on another memory", textIDs(d, b))
 	t.Run("a dry run states nothing", func(t *testing.T) {
 		_, owner := database(t, d)
 		old{memories: 50, profiles: 30}.load(t, owner)
@@ -365,6 +366,33 @@ func tooManyCalls(d *testenv.Database, b *bus.Bus) func(*testing.T) {
 		r := imported(t, d, b, legacy.ImportOptions{DSN: owner, Tenant: d.Customer(t, events.Settings{}).Tenant})
 		if r.Notes["numbers of calls too large to keep"] != 1 {
 			t.Errorf("notes %v", r.Notes)
+		}
+	}
+}
+
+func textIDs(d *testenv.Database, b *bus.Bus) func(*testing.T) {
+	return func(t *testing.T) {
+		_, owner := database(t, d)
+		old{memories: 1, profiles: 30}.load(t, owner)
+		run(t, owner, `TRUNCATE memories`, `ALTER TABLE memories ALTER COLUMN id TYPE text`,
+			`INSERT INTO memories SELECT id, '2065550100', 'fact', 'car', id, '2024-01-01' FROM unnest(ARRAY['a', 'a.1', 'a.2', 'k-17', md5('x')::uuid::text]) id`)
+		tenant := d.Customer(t, events.Settings{}).Tenant
+		opts := legacy.ImportOptions{DSN: owner, Tenant: tenant}
+		imported(t, d, b, opts)
+		if r := imported(t, d, b, opts); r.Stated != 0 || r.Changed != 0 {
+			t.Errorf("stated %d, changed %d", r.Stated, r.Changed)
+		}
+		for round, value := range []string{"b", "c"} {
+			run(t, owner, `UPDATE memories SET value = '`+value+`' WHERE id IN ('a', 'a.1')`)
+			if r := imported(t, d, b, opts); r.Stated != 2 || r.Changed != 2 {
+				t.Errorf("round %d: stated %d, changed %d", round, r.Stated, r.Changed)
+			}
+		}
+		rows := strings.Join(d.Rows(t, tenant)["memories"], "\n")
+		for content, n := range map[string]int{"a": 0, "a.1": 0, "b": 0, "c": 2, "a.2": 1, "k-17": 1} {
+			if got := strings.Count(rows, `"content": "`+content+`"`); got != n {
+				t.Errorf("%d memories say %q, want %d", got, content, n)
+			}
 		}
 	}
 }
