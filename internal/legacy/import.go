@@ -238,8 +238,12 @@ func (im *importer) again(kind, id string, digest uint64) (nth int, do bool) {
 	return 0, true
 }
 
-// epoch is when things were that have no time.
-var epoch = time.Unix(0, 0).UTC()
+// epoch is when things were that have no time; latest is as late as can be
+// written down.
+var (
+	epoch  = time.Unix(0, 0).UTC()
+	latest = time.Date(9999, 12, 30, 0, 0, 0, 0, time.UTC)
+)
 
 // call states one summary.
 func (im *importer) call(c call) error {
@@ -280,7 +284,9 @@ func (im *importer) summary(c call) (events.CallSummarized, time.Time) {
 	}
 	if r.Seconds != nil && *r.Seconds > 0 {
 		f.Seconds = *r.Seconds
-		f.EndedAt = at.Add(time.Duration(f.Seconds) * time.Second)
+		if f.EndedAt = at.Add(time.Duration(f.Seconds) * time.Second); f.EndedAt.After(latest) {
+			f.EndedAt = latest
+		}
 	}
 	var cut bool
 	f.Summary, cut = words(r.Summary, maxLong)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +89,8 @@ func TestImport(t *testing.T) {
 	t.Run("memories are told apart by what they say where there are no ids", withoutIDs(d, b))
 	t.Run("more calls than can be counted", tooManyCalls(d, b))
 	t.Run("no id is taken for a later word on another memory", textIDs(d, b))
+	t.Run("odd rows do not stop it", oddRows(d, b))
+	t.Run("bytes that are no words are refused", noWords(d, b))
 	t.Run("a dry run states nothing", func(t *testing.T) {
 		_, owner := database(t, d)
 		old{memories: 50, profiles: 30}.load(t, owner)
@@ -393,6 +396,66 @@ func textIDs(d *testenv.Database, b *bus.Bus) func(*testing.T) {
 			if got := strings.Count(rows, `"content": "`+content+`"`); got != n {
 				t.Errorf("%d memories say %q, want %d", got, content, n)
 			}
+		}
+	}
+}
+
+func oddRows(d *testenv.Database, b *bus.Bus) func(*testing.T) {
+	return func(t *testing.T) {
+		for name, x := range map[string]struct {
+			setup    []string
+			callers  int
+			calls    int
+			memories int
+		}{
+			"nobody": {[]string{
+				`ALTER TABLE memories ALTER user_id DROP NOT NULL`, `ALTER TABLE call_summaries ALTER user_id DROP NOT NULL, ALTER call_id DROP NOT NULL`,
+				`ALTER TABLE caller_profiles ALTER user_id DROP NOT NULL`, `ALTER TABLE personality_metrics ALTER user_id DROP NOT NULL, ALTER call_id DROP NOT NULL`,
+				`ALTER TABLE personality_averages ALTER user_id DROP NOT NULL`,
+				`UPDATE memories SET user_id = NULL`, `UPDATE call_summaries SET user_id = NULL, call_id = NULL`, `UPDATE caller_profiles SET user_id = NULL`,
+				`UPDATE personality_metrics SET user_id = NULL, call_id = NULL`, `UPDATE personality_averages SET user_id = NULL`,
+			}, 1, 40, 50},
+			"no ids": {[]string{
+				`ALTER TABLE memories DROP id`, `ALTER TABLE call_summaries DROP id`, `ALTER TABLE caller_profiles DROP id`, `ALTER TABLE personality_metrics DROP id`,
+			}, 20, 40, 50},
+			"the end of time": {[]string{`UPDATE call_summaries SET call_date = '9999-12-30', duration_seconds = 2147483647`}, 20, 40, 50},
+			"one memory of two callers": {[]string{
+				`ALTER TABLE memories DROP CONSTRAINT memories_pkey`, `INSERT INTO memories SELECT id, 'somebody', type, key, value, now() FROM memories`,
+			}, 21, 40, 50},
+		} {
+			t.Run(name, func(t *testing.T) {
+				_, owner := database(t, d)
+				old{memories: 50, profiles: 30}.load(t, owner)
+				run(t, owner, x.setup...)
+				opts := legacy.ImportOptions{DSN: owner, Tenant: d.Customer(t, events.Settings{}).Tenant}
+				r := imported(t, d, b, opts)
+				if r.Callers != x.callers || r.Expected.Summaries != x.calls || r.Expected.Memories != x.memories {
+					t.Errorf("%d callers, %d calls, %d memories; want %d, %d, %d", r.Callers, r.Expected.Summaries, r.Expected.Memories, x.callers, x.calls, x.memories)
+				}
+				if r = imported(t, d, b, opts); r.Stated > 0 {
+					t.Errorf("stated %d once more", r.Stated)
+				}
+			})
+		}
+	}
+}
+
+func noWords(d *testenv.Database, b *bus.Bus) func(*testing.T) {
+	return func(t *testing.T) {
+		admin, owner := database(t, d)
+		run(t, admin, `CREATE DATABASE ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0 OWNER old_service`)
+		owner = regexp.MustCompile(`dbname=\S+`).ReplaceAllString(owner, "dbname=ascii")
+		old{memories: 50, profiles: 30}.load(t, owner)
+		run(t, owner, `UPDATE memories SET value = E'caf\xc3\xa9' WHERE id = md5('m1')::uuid`)
+		opts := legacy.ImportOptions{DSN: owner, Tenant: d.Customer(t, events.Settings{}).Tenant}
+		if r := imported(t, d, b, opts); r.Expected.Memories != 50 {
+			t.Errorf("%d memories of UTF-8", r.Expected.Memories)
+		}
+		run(t, owner, `UPDATE memories SET value = E'caf\xe9' WHERE id = md5('m1')::uuid`)
+		n := len(facts(t, b, opts.Tenant))
+		_, err := legacy.Import(t.Context(), b, opts)
+		if err == nil || !strings.Contains(err.Error(), "read memories: text that is not UTF-8") || len(facts(t, b, opts.Tenant)) != n {
+			t.Errorf("err = %v", err)
 		}
 	}
 }

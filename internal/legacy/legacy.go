@@ -42,6 +42,10 @@ func traits() []string { return slices.Concat(averaged, recent) }
 // progressEvery is how often long work says how far it is.
 const progressEvery = 2 * time.Second
 
+// errBytes tells what to do about words of which nobody says what they are.
+var errBytes = errors.New("text that is not UTF-8, and the database is SQL_ASCII, which does not say what else it is: " +
+	"dump it, set the client_encoding in the dump to what the text is in, restore it into a database made with ENCODING 'UTF8', and use that")
+
 // ErrNotOld means that the database does not hold the old service's tables.
 var ErrNotOld = errors.New("not a database of the old service")
 
@@ -55,7 +59,7 @@ const sameCaller = `CASE WHEN user_id !~ '^[-+0-9 ().]+$' OR length(regexp_repla
 // kept, and the empty one: they name no call. Each of those summaries is a call
 // of its own, under ownCall.
 const sharedCalls = `SELECT call_id FROM call_summaries GROUP BY call_id
-	HAVING call_id = '' OR count(*) > 1 AND count(DISTINCT ` + sameCaller + `) > 1`
+	HAVING call_id = '' OR count(*) > 1 AND count(DISTINCT coalesce(` + sameCaller + `, '')) > 1`
 
 // ownCall is the call of a summary whose call_id names none.
 func ownCall(summary string) string { return "legacy:" + summary }
