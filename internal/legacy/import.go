@@ -123,7 +123,7 @@ func Import(ctx context.Context, b *bus.Bus, o ImportOptions) (ImportReport, err
 		}
 	}, nil)
 	im.report.Took = time.Since(began)
-	return im.report, err
+	return im.report, lost(ctx, s.conn, err)
 }
 
 func (im *importer) run(ctx context.Context, s *source) error {
@@ -169,6 +169,9 @@ func (im *importer) run(ctx context.Context, s *source) error {
 	}
 	delete(im.report.Notes, profilesKept)
 	delete(im.report.Notes, averagesKept)
+	if all == 0 {
+		return s.others(ctx)
+	}
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -91,6 +92,8 @@ func TestImport(t *testing.T) {
 	t.Run("no id is taken for a later word on another memory", textIDs(d, b))
 	t.Run("odd rows do not stop it", oddRows(d, b))
 	t.Run("bytes that are no words are refused", noWords(d, b))
+	t.Run("the old database goes away", goesAway(d, b))
+	t.Run("there are no rows of the customer", nobodysRows(d, b))
 	t.Run("a dry run states nothing", func(t *testing.T) {
 		_, owner := database(t, d)
 		old{memories: 50, profiles: 30}.load(t, owner)
@@ -455,6 +458,51 @@ func noWords(d *testenv.Database, b *bus.Bus) func(*testing.T) {
 		n := len(facts(t, b, opts.Tenant))
 		_, err := legacy.Import(t.Context(), b, opts)
 		if err == nil || !strings.Contains(err.Error(), "read memories: text that is not UTF-8") || len(facts(t, b, opts.Tenant)) != n {
+			t.Errorf("err = %v", err)
+		}
+	}
+}
+
+func goesAway(d *testenv.Database, b *bus.Bus) func(*testing.T) {
+	return func(t *testing.T) {
+		admin, owner := database(t, d)
+		old{memories: 2000, profiles: 90}.load(t, owner)
+		opts := legacy.ImportOptions{DSN: owner, Tenant: d.Customer(t, events.Settings{}).Tenant}
+		var once sync.Once
+		broken := opts
+		broken.Stated = func(events.Event) {
+			once.Do(func() {
+				run(t, admin, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'neurosphere legacy' AND datname = current_database()`)
+			})
+		}
+		if _, err := legacy.Import(t.Context(), b, broken); !errors.Is(err, legacy.ErrAway) || err.Error() != legacy.ErrAway.Error() {
+			t.Errorf("err = %v", err)
+		}
+		if r := imported(t, d, b, opts); r.Same == 0 || r.Stated == 0 {
+			t.Errorf("stated %d, same %d", r.Stated, r.Same)
+		}
+	}
+}
+
+func nobodysRows(d *testenv.Database, b *bus.Bus) func(*testing.T) {
+	return func(t *testing.T) {
+		admin, owner := database(t, d)
+		old{memories: 50, profiles: 30}.load(t, owner)
+		run(t, owner, `ALTER TABLE memories ADD customer_id int NOT NULL DEFAULT 1`, `ALTER TABLE call_summaries ADD customer_id bigint NOT NULL DEFAULT 1`,
+			`TRUNCATE caller_profiles, personality_metrics, personality_averages`, `UPDATE memories SET customer_id = 700 WHERE id = md5('m1')::uuid`)
+		opts := legacy.ImportOptions{DSN: admin, Tenant: 701}
+		_, err := legacy.Import(t.Context(), b, opts)
+		if want := "the old tables have customers, and no row of customer 701: they are of 1, 700"; err == nil || err.Error() != want {
+			t.Errorf("err = %v, want %q", err, want)
+		}
+		run(t, owner, `TRUNCATE memories, call_summaries`)
+		if _, err = legacy.Import(t.Context(), b, opts); err != nil {
+			t.Errorf("an empty database: %v", err)
+		}
+		run(t, owner, `ALTER TABLE memories ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`,
+			`CREATE POLICY own ON memories USING (customer_id = current_setting('app.customer_id')::int)`)
+		opts.DSN = owner
+		if _, err = legacy.Import(t.Context(), b, opts); err == nil || !strings.Contains(err.Error(), "show this role no row of customer 701") {
 			t.Errorf("err = %v", err)
 		}
 	}

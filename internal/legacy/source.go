@@ -3,7 +3,9 @@ package legacy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +21,7 @@ type source struct {
 	tables map[string]table
 	tenant events.Tenant // whose rows, where rows have a customer
 	shared map[string]bool
+	partly bool // row security shows the customer's rows only
 }
 
 // fetchRows are fetched at a time.
@@ -33,6 +36,7 @@ func open(ctx context.Context, dsn string, tenant events.Tenant) (_ *source, err
 	}
 	defer func() {
 		if err != nil {
+			err = lost(ctx, s.conn, err)
 			s.close()
 		}
 	}()
@@ -81,6 +85,7 @@ func (s *source) visible(ctx context.Context) error {
 			return fmt.Errorf("row security hides %s from this role: use its owner, or one that passes row security", name)
 		}
 		if active {
+			s.partly = true
 			if _, err := s.conn.Exec(ctx, `SELECT set_config('row_security', 'on', false), set_config('app.customer_id', $1, false)`, s.tenant.String()); err != nil {
 				return err
 			}
@@ -109,6 +114,40 @@ func (s *source) readable(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// others tells whose the rows are where there are none of the customer asked
+// for.
+func (s *source) others(ctx context.Context) error {
+	has, seen := false, map[int64]bool{}
+	for name, t := range s.tables {
+		if !t.has("customer_id") {
+			continue
+		}
+		has = true
+		rows, err := s.tx.Query(ctx, `SELECT DISTINCT customer_id::bigint FROM `+name)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		for _, id := range ids {
+			seen[id] = true
+		}
+	}
+	switch {
+	case !has || len(seen) == 0 && !s.partly:
+		return nil
+	case len(seen) == 0:
+		return fmt.Errorf("the old tables have customers, and show this role no row of customer %s: use one that passes row security to see whose rows there are", s.tenant)
+	}
+	var all []string
+	for _, id := range slices.Sorted(maps.Keys(seen)) {
+		all = append(all, strconv.FormatInt(id, 10))
+	}
+	return fmt.Errorf("the old tables have customers, and no row of customer %s: they are of %s", s.tenant, strings.Join(all, ", "))
 }
 
 func (s *source) close() { s.conn.Close(context.Background()) }
@@ -252,8 +291,7 @@ func (s *source) eachMemory(ctx context.Context) (from string, err error) {
 		return "", nil
 	}
 	var once bool
-	err = s.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
-		AND (SELECT bool_and(a.attname IN ('id', 'customer_id') AND a.attnotnull) FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum = ANY (i.indkey)))`, s.tables[tableMemories].oid).Scan(&once)
+	err = s.tx.QueryRow(ctx, `SELECT `+unique("$1"), s.tables[tableMemories].oid).Scan(&once)
 	if once {
 		return `memories WHERE ` + s.mine(tableMemories), err
 	}
