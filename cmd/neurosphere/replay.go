@@ -189,4 +189,7 @@ func printReport(w io.Writer, r replay.Report) {
 		fmt.Fprint(w, "; swapped")
 	}
 	fmt.Fprintln(w)
+	if r.Refused > 0 {
+		fmt.Fprintf(w, "left out %d callers whose rows the database refuses\n", r.Refused)
+	}
 }

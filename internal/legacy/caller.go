@@ -50,6 +50,7 @@ type person struct {
 	measured  map[string]Trait // of all metrics
 	extra     map[string]Trait // of metrics that came with no summary
 	cut       int
+	capped    bool // there were more calls than can be counted
 }
 
 func newPerson(caller string) *person {
@@ -116,12 +117,12 @@ func (p *person) merge() (beyond map[string]Trait) {
 	slices.SortFunc(all, func(a, b *spelling) int {
 		return cmp.Or(a.updated().Compare(b.updated()), strings.Compare(a.user, b.user))
 	})
-	total := 0
+	total := int64(0)
 	claimed := map[string]sum{}
 	for _, s := range all {
 		for _, r := range s.profiles {
 			if r.Calls != nil {
-				total += *r.Calls
+				total += int64(*r.Calls)
 			}
 			p.widen(r.First)
 			p.widen(r.Last)
@@ -138,7 +139,8 @@ func (p *person) merge() (beyond map[string]Trait) {
 			p.trend("frustration", s.averages[n-1].Frustration)
 		}
 	}
-	p.Calls = max(total, p.Summaries)
+	p.capped = total > math.MaxInt32
+	p.Calls = max(int(min(total, math.MaxInt32)), p.Summaries)
 	beyond = map[string]Trait{}
 	for _, name := range traits() {
 		have := p.measured[name]

@@ -15,7 +15,7 @@ import (
 // Profiles hands over what an old database says of each caller, in an order of
 // its own. It reads one that was migrated as well as one that was not, and says
 // the same of both.
-func Profiles(ctx context.Context, o ImportOptions, each func(Profile) error) error {
+func Profiles(ctx context.Context, o ImportOptions, each func(Profile) error) (err error) {
 	if o.Region == "" {
 		o.Region = "US"
 	}
@@ -24,6 +24,7 @@ func Profiles(ctx context.Context, o ImportOptions, each func(Profile) error) er
 		return err
 	}
 	defer s.close()
+	defer func() { err = lost(ctx, s.conn, err) }()
 	w, err := s.walk(ctx)
 	if err != nil {
 		return err

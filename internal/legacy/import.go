@@ -123,7 +123,7 @@ func Import(ctx context.Context, b *bus.Bus, o ImportOptions) (ImportReport, err
 		}
 	}, nil)
 	im.report.Took = time.Since(began)
-	return im.report, err
+	return im.report, lost(ctx, s.conn, err)
 }
 
 func (im *importer) run(ctx context.Context, s *source) error {
@@ -169,6 +169,9 @@ func (im *importer) run(ctx context.Context, s *source) error {
 	}
 	delete(im.report.Notes, profilesKept)
 	delete(im.report.Notes, averagesKept)
+	if all == 0 {
+		return s.others(ctx)
+	}
 	return nil
 }
 
@@ -238,8 +241,12 @@ func (im *importer) again(kind, id string, digest uint64) (nth int, do bool) {
 	return 0, true
 }
 
-// epoch is when things were that have no time.
-var epoch = time.Unix(0, 0).UTC()
+// epoch is when things were that have no time; latest is as late as can be
+// written down.
+var (
+	epoch  = time.Unix(0, 0).UTC()
+	latest = time.Date(9999, 12, 30, 0, 0, 0, 0, time.UTC)
+)
 
 // call states one summary.
 func (im *importer) call(c call) error {
@@ -280,7 +287,9 @@ func (im *importer) summary(c call) (events.CallSummarized, time.Time) {
 	}
 	if r.Seconds != nil && *r.Seconds > 0 {
 		f.Seconds = *r.Seconds
-		f.EndedAt = at.Add(time.Duration(f.Seconds) * time.Second)
+		if f.EndedAt = at.Add(time.Duration(f.Seconds) * time.Second); f.EndedAt.After(latest) {
+			f.EndedAt = latest
+		}
 	}
 	var cut bool
 	f.Summary, cut = words(r.Summary, maxLong)
@@ -348,6 +357,7 @@ func (im *importer) person(p *person) error {
 	im.note(profilesKept, profiles > 0)
 	im.note(averagesKept, averages > 0)
 	im.note("profiles cut", p.cut > 0)
+	im.note("numbers of calls too large to keep", p.capped)
 	if im.leave(p.Caller, "a caller") {
 		return nil
 	}
@@ -414,7 +424,8 @@ func (im *importer) memory(r memoryRow) error {
 	} else {
 		im.note("memories without a time", true)
 	}
-	f := events.MemoryStored{Memory: r.ID, Caller: caller, Type: text(r.Type), Origin: "import", By: importSource}
+	id := memoryID(r.ID)
+	f := events.MemoryStored{Memory: id, Caller: caller, Type: text(r.Type), Origin: "import", By: importSource}
 	if f.Type == "" {
 		f.Type = "fact"
 	}
@@ -422,18 +433,20 @@ func (im *importer) memory(r memoryRow) error {
 	f.Key, long = words(text(r.Key), maxShort)
 	f.Value, f.Content, cut = value(text(r.Value))
 	im.note("memories cut", cut || long)
-	nth, do := im.again("a memory", r.ID, digestOf(f, at))
+	nth, do := im.again("a memory", id, digestOf(f, at))
 	if !do {
 		return nil
 	}
 	if nth == 0 {
 		return im.state(events.New(im.Tenant, "", at, f))
 	}
-	former := r.ID
+	former := id
 	if nth > 1 {
-		former = fmt.Sprintf("%s.%d", r.ID, nth-1)
+		former = fmt.Sprintf("%s.%d", id, nth-1)
+	} else if im.before.have[thing("a memory", id)].own {
+		former = r.ID
 	}
-	f.Memory = fmt.Sprintf("%s.%d", r.ID, nth)
+	f.Memory = fmt.Sprintf("%s.%d", id, nth)
 	return im.state(events.New(im.Tenant, "", im.Now(), events.MemoryForgotten{Memory: former, Caller: caller, By: importSource}), events.New(im.Tenant, "", at, f))
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,6 +88,12 @@ func TestImport(t *testing.T) {
 	t.Run("stopped anywhere, it goes on", stopped(d, b))
 	t.Run("what rows hold becomes what facts hold", content(d, b))
 	t.Run("memories are told apart by what they say where there are no ids", withoutIDs(d, b))
+	t.Run("more calls than can be counted", tooManyCalls(d, b))
+	t.Run("no id is taken for a later word on another memory", textIDs(d, b))
+	t.Run("odd rows do not stop it", oddRows(d, b))
+	t.Run("bytes that are no words are refused", noWords(d, b))
+	t.Run("the old database goes away", goesAway(d, b))
+	t.Run("there are no rows of the customer", nobodysRows(d, b))
 	t.Run("a dry run states nothing", func(t *testing.T) {
 		_, owner := database(t, d)
 		old{memories: 50, profiles: 30}.load(t, owner)
@@ -352,6 +360,150 @@ func withoutIDs(d *testenv.Database, b *bus.Bus) func(*testing.T) {
 		slices.Sort(values)
 		if diff := cmp.Diff([]string{"four", "one", "two"}, values); diff != "" || r.Expected.Memories != 3 || r.Notes["memories without an id"] != 2 {
 			t.Errorf("%s\n%+v", diff, r)
+		}
+	}
+}
+
+func tooManyCalls(d *testenv.Database, b *bus.Bus) func(*testing.T) {
+	return func(t *testing.T) {
+		_, owner := database(t, d)
+		old{memories: 1, profiles: 30}.load(t, owner)
+		run(t, owner, `INSERT INTO caller_profiles VALUES (md5('b1')::uuid, '2065550199', now(), now(), 2000000000, null, null, null, now(), now()), (md5('b2')::uuid, '2065550199', now(), now(), 2000000000, null, null, null, now(), now())`)
+		r := imported(t, d, b, legacy.ImportOptions{DSN: owner, Tenant: d.Customer(t, events.Settings{}).Tenant})
+		if r.Notes["numbers of calls too large to keep"] != 1 {
+			t.Errorf("notes %v", r.Notes)
+		}
+	}
+}
+
+func textIDs(d *testenv.Database, b *bus.Bus) func(*testing.T) {
+	return func(t *testing.T) {
+		_, owner := database(t, d)
+		old{memories: 1, profiles: 30}.load(t, owner)
+		run(t, owner, `TRUNCATE memories`, `ALTER TABLE memories ALTER COLUMN id TYPE text`,
+			`INSERT INTO memories SELECT id, '2065550100', 'fact', 'car', id, '2024-01-01' FROM unnest(ARRAY['a', 'a.1', 'a.2', 'k-17', md5('x')::uuid::text]) id`)
+		tenant := d.Customer(t, events.Settings{}).Tenant
+		opts := legacy.ImportOptions{DSN: owner, Tenant: tenant}
+		imported(t, d, b, opts)
+		if r := imported(t, d, b, opts); r.Stated != 0 || r.Changed != 0 {
+			t.Errorf("stated %d, changed %d", r.Stated, r.Changed)
+		}
+		for round, value := range []string{"b", "c"} {
+			run(t, owner, `UPDATE memories SET value = '`+value+`' WHERE id IN ('a', 'a.1')`)
+			if r := imported(t, d, b, opts); r.Stated != 2 || r.Changed != 2 {
+				t.Errorf("round %d: stated %d, changed %d", round, r.Stated, r.Changed)
+			}
+		}
+		rows := strings.Join(d.Rows(t, tenant)["memories"], "\n")
+		for content, n := range map[string]int{"a": 0, "a.1": 0, "b": 0, "c": 2, "a.2": 1, "k-17": 1} {
+			if got := strings.Count(rows, `"content": "`+content+`"`); got != n {
+				t.Errorf("%d memories say %q, want %d", got, content, n)
+			}
+		}
+	}
+}
+
+func oddRows(d *testenv.Database, b *bus.Bus) func(*testing.T) {
+	return func(t *testing.T) {
+		for name, x := range map[string]struct {
+			setup    []string
+			callers  int
+			calls    int
+			memories int
+		}{
+			"nobody": {[]string{
+				`ALTER TABLE memories ALTER user_id DROP NOT NULL`, `ALTER TABLE call_summaries ALTER user_id DROP NOT NULL, ALTER call_id DROP NOT NULL`,
+				`ALTER TABLE caller_profiles ALTER user_id DROP NOT NULL`, `ALTER TABLE personality_metrics ALTER user_id DROP NOT NULL, ALTER call_id DROP NOT NULL`,
+				`ALTER TABLE personality_averages ALTER user_id DROP NOT NULL`,
+				`UPDATE memories SET user_id = NULL`, `UPDATE call_summaries SET user_id = NULL, call_id = NULL`, `UPDATE caller_profiles SET user_id = NULL`,
+				`UPDATE personality_metrics SET user_id = NULL, call_id = NULL`, `UPDATE personality_averages SET user_id = NULL`,
+			}, 1, 40, 50},
+			"no ids": {[]string{
+				`ALTER TABLE memories DROP id`, `ALTER TABLE call_summaries DROP id`, `ALTER TABLE caller_profiles DROP id`, `ALTER TABLE personality_metrics DROP id`,
+			}, 20, 40, 50},
+			"the end of time": {[]string{`UPDATE call_summaries SET call_date = '9999-12-30', duration_seconds = 2147483647`}, 20, 40, 50},
+			"one memory of two callers": {[]string{
+				`ALTER TABLE memories DROP CONSTRAINT memories_pkey`, `INSERT INTO memories SELECT id, 'somebody', type, key, value, now() FROM memories`,
+			}, 21, 40, 50},
+		} {
+			t.Run(name, func(t *testing.T) {
+				_, owner := database(t, d)
+				old{memories: 50, profiles: 30}.load(t, owner)
+				run(t, owner, x.setup...)
+				opts := legacy.ImportOptions{DSN: owner, Tenant: d.Customer(t, events.Settings{}).Tenant}
+				r := imported(t, d, b, opts)
+				if r.Callers != x.callers || r.Expected.Summaries != x.calls || r.Expected.Memories != x.memories {
+					t.Errorf("%d callers, %d calls, %d memories; want %d, %d, %d", r.Callers, r.Expected.Summaries, r.Expected.Memories, x.callers, x.calls, x.memories)
+				}
+				if r = imported(t, d, b, opts); r.Stated > 0 {
+					t.Errorf("stated %d once more", r.Stated)
+				}
+			})
+		}
+	}
+}
+
+func noWords(d *testenv.Database, b *bus.Bus) func(*testing.T) {
+	return func(t *testing.T) {
+		admin, owner := database(t, d)
+		run(t, admin, `CREATE DATABASE ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0 OWNER old_service`)
+		owner = regexp.MustCompile(`dbname=\S+`).ReplaceAllString(owner, "dbname=ascii")
+		old{memories: 50, profiles: 30}.load(t, owner)
+		run(t, owner, `UPDATE memories SET value = E'caf\xc3\xa9' WHERE id = md5('m1')::uuid`)
+		opts := legacy.ImportOptions{DSN: owner, Tenant: d.Customer(t, events.Settings{}).Tenant}
+		if r := imported(t, d, b, opts); r.Expected.Memories != 50 {
+			t.Errorf("%d memories of UTF-8", r.Expected.Memories)
+		}
+		run(t, owner, `UPDATE memories SET value = E'caf\xe9' WHERE id = md5('m1')::uuid`)
+		n := len(facts(t, b, opts.Tenant))
+		_, err := legacy.Import(t.Context(), b, opts)
+		if err == nil || !strings.Contains(err.Error(), "read memories: text that is not UTF-8") || len(facts(t, b, opts.Tenant)) != n {
+			t.Errorf("err = %v", err)
+		}
+	}
+}
+
+func goesAway(d *testenv.Database, b *bus.Bus) func(*testing.T) {
+	return func(t *testing.T) {
+		admin, owner := database(t, d)
+		old{memories: 2000, profiles: 90}.load(t, owner)
+		opts := legacy.ImportOptions{DSN: owner, Tenant: d.Customer(t, events.Settings{}).Tenant}
+		var once sync.Once
+		broken := opts
+		broken.Stated = func(events.Event) {
+			once.Do(func() {
+				run(t, admin, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'neurosphere legacy' AND datname = current_database()`)
+			})
+		}
+		if _, err := legacy.Import(t.Context(), b, broken); !errors.Is(err, legacy.ErrAway) || err.Error() != legacy.ErrAway.Error() {
+			t.Errorf("err = %v", err)
+		}
+		if r := imported(t, d, b, opts); r.Same == 0 || r.Stated == 0 {
+			t.Errorf("stated %d, same %d", r.Stated, r.Same)
+		}
+	}
+}
+
+func nobodysRows(d *testenv.Database, b *bus.Bus) func(*testing.T) {
+	return func(t *testing.T) {
+		admin, owner := database(t, d)
+		old{memories: 50, profiles: 30}.load(t, owner)
+		run(t, owner, `ALTER TABLE memories ADD customer_id int NOT NULL DEFAULT 1`, `ALTER TABLE call_summaries ADD customer_id bigint NOT NULL DEFAULT 1`,
+			`TRUNCATE caller_profiles, personality_metrics, personality_averages`, `UPDATE memories SET customer_id = 700 WHERE id = md5('m1')::uuid`)
+		opts := legacy.ImportOptions{DSN: admin, Tenant: 701}
+		_, err := legacy.Import(t.Context(), b, opts)
+		if want := "the old tables have customers, and no row of customer 701: they are of 1, 700"; err == nil || err.Error() != want {
+			t.Errorf("err = %v, want %q", err, want)
+		}
+		run(t, owner, `TRUNCATE memories, call_summaries`)
+		if _, err = legacy.Import(t.Context(), b, opts); err != nil {
+			t.Errorf("an empty database: %v", err)
+		}
+		run(t, owner, `ALTER TABLE memories ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`,
+			`CREATE POLICY own ON memories USING (customer_id = current_setting('app.customer_id')::int)`)
+		opts.DSN = owner
+		if _, err = legacy.Import(t.Context(), b, opts); err == nil || !strings.Contains(err.Error(), "show this role no row of customer 701") {
+			t.Errorf("err = %v", err)
 		}
 	}
 }

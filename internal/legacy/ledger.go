@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ type ledger struct {
 type word struct {
 	digest uint64
 	nth    uint32 // 0 is the first
+	own    bool   // stated under the id the old service had, though it is no UUID
 }
 
 // thing is a call, memory or caller in few bytes: among a billion, two are
@@ -82,7 +84,7 @@ func (l *ledger) read(e events.Event) {
 	case events.CallSummarized:
 		// A later derivation of an imported call by a model is not ours.
 		if f.Via == events.ViaImport && f.Producer.Model == "legacy" {
-			l.newest(thing("a call", e.Call), word{digestOf(f, e.Time), uint32(f.Revision)})
+			l.newest(thing("a call", e.Call), word{digest: digestOf(f, e.Time), nth: uint32(f.Revision)})
 		} else {
 			l.closed[thing("a call", e.Call)] = true
 		}
@@ -95,19 +97,19 @@ func (l *ledger) read(e events.Event) {
 	case events.MemoryStored:
 		if f.By == importSource && f.Origin == "import" {
 			id, nth := version(f.Memory)
-			f.Memory = id
-			l.newest(thing("a memory", id), word{digestOf(f, e.Time), nth})
+			f.Memory = memoryID(id)
+			l.newest(thing("a memory", f.Memory), word{digestOf(f, e.Time), nth, id != f.Memory})
 		}
 	case events.MemoryForgotten:
 		if f.By != importSource {
 			id, _ := version(f.Memory)
-			l.closed[thing("a memory", id)] = true
+			l.closed[thing("a memory", memoryID(id))] = true
 		}
 	case events.CallerImported:
 		if f.Source == importSource {
 			nth, _, _ := strings.Cut(f.Digest, "-")
 			n, _ := strconv.ParseUint(nth, 10, 32)
-			l.newest(thing("a caller", f.Caller), word{digestOf(f, time.Time{}), uint32(n)})
+			l.newest(thing("a caller", f.Caller), word{digest: digestOf(f, time.Time{}), nth: uint32(n)})
 		}
 	}
 }
@@ -118,10 +120,23 @@ func (l *ledger) newest(at uint64, w word) {
 	}
 }
 
-// version is the old service's id of a memory, and which word on it this is.
+// uuid is the form of a UUID, and of what is derived.
+var uuid = regexp.MustCompile(`^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-f]{32})$`)
+
+// memoryID is what a memory of the old service is called here: its id where that
+// is a UUID, else one made of it, as another could be taken for a later word on
+// some memory.
+func memoryID(old string) string {
+	if uuid.MatchString(old) {
+		return old
+	}
+	return events.Derive("legacy", old)
+}
+
+// version is the id of a memory, and which word on it this is.
 func version(memory string) (id string, nth uint32) {
 	id, n, ok := strings.Cut(memory, ".")
-	if !ok {
+	if !ok || !uuid.MatchString(id) {
 		return memory, 0
 	}
 	v, err := strconv.ParseUint(n, 10, 32)

@@ -42,6 +42,22 @@ func traits() []string { return slices.Concat(averaged, recent) }
 // progressEvery is how often long work says how far it is.
 const progressEvery = 2 * time.Second
 
+// errBytes tells what to do about words of which nobody says what they are.
+var errBytes = errors.New("text that is not UTF-8, and the database is SQL_ASCII, which does not say what else it is: " +
+	"dump it, set the client_encoding in the dump to what the text is in, restore it into a database made with ENCODING 'UTF8', and use that")
+
+// ErrAway means that the old database went away meanwhile.
+var ErrAway = errors.New("the old database is away: run the same command again, and it goes on where it was")
+
+// lost is err, or ErrAway where the connection has ended for another reason than
+// ctx.
+func lost(ctx context.Context, c *pgx.Conn, err error) error {
+	if err != nil && ctx.Err() == nil && c.IsClosed() {
+		return ErrAway
+	}
+	return err
+}
+
 // ErrNotOld means that the database does not hold the old service's tables.
 var ErrNotOld = errors.New("not a database of the old service")
 
@@ -55,7 +71,7 @@ const sameCaller = `CASE WHEN user_id !~ '^[-+0-9 ().]+$' OR length(regexp_repla
 // kept, and the empty one: they name no call. Each of those summaries is a call
 // of its own, under ownCall.
 const sharedCalls = `SELECT call_id FROM call_summaries GROUP BY call_id
-	HAVING call_id = '' OR count(*) > 1 AND count(DISTINCT ` + sameCaller + `) > 1`
+	HAVING call_id = '' OR count(*) > 1 AND count(DISTINCT coalesce(` + sameCaller + `, '')) > 1`
 
 // ownCall is the call of a summary whose call_id names none.
 func ownCall(summary string) string { return "legacy:" + summary }
@@ -139,6 +155,13 @@ func state(err error) string {
 		return pg.Code
 	}
 	return ""
+}
+
+// unique is, in SQL, whether no two rows of a table, whose oid that is, can have
+// the same id.
+func unique(oid string) string {
+	return `EXISTS (SELECT FROM pg_index i WHERE i.indrelid = ` + oid + ` AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
+		AND (SELECT bool_and(a.attname IN ('id', 'customer_id') AND a.attnotnull) FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)))`
 }
 
 // busy reports whether err says that somebody else is at it just now.

@@ -85,7 +85,7 @@ func Migrate(ctx context.Context, o MigrateOptions) (MigrateReport, error) {
 	}
 	defer c.Close(context.WithoutCancel(ctx))
 	m := &migration{MigrateOptions: o, conn: c, report: MigrateReport{Steps: []Step{}, Merged: []Merged{}, Kept: []string{}}}
-	err = m.run(ctx)
+	err = lost(ctx, c, m.run(ctx))
 	m.report.Took = time.Since(began)
 	return m.report, err
 }

@@ -324,9 +324,11 @@ func invalidIndex(d *testenv.Database) func(*testing.T) {
 func refuses(d *testenv.Database) func(*testing.T) {
 	return func(t *testing.T) {
 		for name, x := range map[string]struct{ setup, want string }{
-			"another database":       {`DROP TABLE memories`, "no table memories"},
-			"keys others refer to":   {`CREATE TABLE notes (memory uuid REFERENCES memories (id))`, "refer to the old ones"},
-			"ids that may be null":   {`ALTER TABLE memories DROP CONSTRAINT memories_pkey, ALTER COLUMN id DROP NOT NULL`, "may be null"},
+			"another database":     {`DROP TABLE memories`, "no table memories"},
+			"keys others refer to": {`CREATE TABLE notes (memory uuid REFERENCES memories (id))`, "refer to the old ones"},
+			"ids that may be null": {`ALTER TABLE memories DROP CONSTRAINT memories_pkey, ALTER COLUMN id DROP NOT NULL`, "may be null"},
+			"ids twice": {`ALTER TABLE caller_profiles DROP CONSTRAINT caller_profiles_pkey; INSERT INTO caller_profiles (id, user_id, first_call_date, last_call_date, created_at, updated_at)
+				SELECT id, user_id, now(), now(), now(), now() FROM caller_profiles LIMIT 2`, "caller_profiles.id: 2 ids are of several rows"},
 			"begun otherwise":        {`ALTER TABLE memories ADD COLUMN customer_id int`, "may be null"},
 			"customers without one":  {`CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL)`, "no row 1"},
 			"customers without key":  {`CREATE TABLE customers (id text PRIMARY KEY)`, "not one whole number"},

@@ -3,7 +3,9 @@ package legacy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +21,7 @@ type source struct {
 	tables map[string]table
 	tenant events.Tenant // whose rows, where rows have a customer
 	shared map[string]bool
+	partly bool // row security shows the customer's rows only
 }
 
 // fetchRows are fetched at a time.
@@ -27,12 +30,13 @@ const fetchRows = 1000
 // open reads what there is. Tables that have a customer yield one customer's
 // rows; the others are all his.
 func open(ctx context.Context, dsn string, tenant events.Tenant) (_ *source, err error) {
-	s := &source{tenant: tenant, shared: map[string]bool{}}
+	s := &source{tenant: tenant, shared: map[string]bool{"": true}}
 	if s.conn, err = connect(ctx, dsn); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
+			err = lost(ctx, s.conn, err)
 			s.close()
 		}
 	}()
@@ -48,10 +52,13 @@ func open(ctx context.Context, dsn string, tenant events.Tenant) (_ *source, err
 	if s.tx, err = s.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
 		return nil, err
 	}
+	if err := s.readable(ctx); err != nil {
+		return nil, err
+	}
 	if _, ok := s.tables[tableSummaries]; !ok {
 		return s, nil
 	}
-	rows, err := s.tx.Query(ctx, strings.Replace(sharedCalls, "GROUP BY", "WHERE "+s.mine(tableSummaries)+" GROUP BY", 1))
+	rows, err := s.tx.Query(ctx, strings.Replace(sharedCalls, "GROUP BY", "WHERE call_id <> '' AND "+s.mine(tableSummaries)+" GROUP BY", 1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", tableSummaries, err)
 	}
@@ -78,12 +85,69 @@ func (s *source) visible(ctx context.Context) error {
 			return fmt.Errorf("row security hides %s from this role: use its owner, or one that passes row security", name)
 		}
 		if active {
+			s.partly = true
 			if _, err := s.conn.Exec(ctx, `SELECT set_config('row_security', 'on', false), set_config('app.customer_id', $1, false)`, s.tenant.String()); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// readable refuses bytes that are no words: a server that is told no encoding
+// keeps whatever it is given.
+func (s *source) readable(ctx context.Context) error {
+	var encoding string
+	if err := s.tx.QueryRow(ctx, `SELECT current_setting('server_encoding')`).Scan(&encoding); err != nil || encoding != "SQL_ASCII" {
+		return err
+	}
+	for _, name := range tables {
+		if _, ok := s.tables[name]; !ok {
+			continue
+		}
+		_, err := s.tx.Exec(ctx, `SELECT count(convert_from(textsend(t::text), 'UTF8')) FROM `+name+` t WHERE `+s.mine(name))
+		if state(err) == "22021" {
+			err = errBytes
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// others tells whose the rows are where there are none of the customer asked
+// for.
+func (s *source) others(ctx context.Context) error {
+	has, seen := false, map[int64]bool{}
+	for name, t := range s.tables {
+		if !t.has("customer_id") {
+			continue
+		}
+		has = true
+		rows, err := s.tx.Query(ctx, `SELECT DISTINCT customer_id::bigint FROM `+name)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		for _, id := range ids {
+			seen[id] = true
+		}
+	}
+	switch {
+	case !has || len(seen) == 0 && !s.partly:
+		return nil
+	case len(seen) == 0:
+		return fmt.Errorf("the old tables have customers, and show this role no row of customer %s: use one that passes row security to see whose rows there are", s.tenant)
+	}
+	var all []string
+	for _, id := range slices.Sorted(maps.Keys(seen)) {
+		all = append(all, strconv.FormatInt(id, 10))
+	}
+	return fmt.Errorf("the old tables have customers, and no row of customer %s: they are of %s", s.tenant, strings.Join(all, ", "))
 }
 
 func (s *source) close() { s.conn.Close(context.Background()) }
@@ -98,7 +162,7 @@ func (s *source) mine(name string) string {
 
 // near is, in SQL, what all spellings of one caller have in common, and few
 // other callers have: the order in which callers are read.
-const near = `(CASE WHEN user_id !~ '^[-+0-9 ().]+$' THEN coalesce(user_id, '') ELSE right(regexp_replace(user_id, '\D', '', 'g'), 6) END) COLLATE "C"`
+const near = `coalesce(CASE WHEN user_id !~ '^[-+0-9 ().]+$' THEN user_id ELSE right(regexp_replace(user_id, '\D', '', 'g'), 6) END, '') COLLATE "C"`
 
 // moment is, in SQL, a time that can be written down; null where it cannot.
 func moment(column string) string {
@@ -203,30 +267,46 @@ type countRow struct {
 	N          int
 }
 
-// sameMemory is, in SQL, what rows of one memory have in common: the id, or all
-// that is said where there is none.
-const sameMemory = `coalesce(id::text, md5(row(user_id, type, key, value)::text))`
+// id is, in SQL, what tells a table's rows apart: all they hold, where they have
+// no id.
+func (s *source) id(table string) string {
+	if s.tables[table].has("id") {
+		return "id"
+	}
+	return "md5(" + table + "::text)"
+}
 
-// memoryOnce reports whether no two rows can be one memory.
-func (s *source) memoryOnce(ctx context.Context) (once bool, err error) {
-	err = s.tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
-		AND (SELECT bool_and(a.attname IN ('id', 'customer_id') AND a.attnotnull) FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum = ANY (i.indkey)))`, s.tables[tableMemories].oid).Scan(&once)
-	return once, err
+// memoryID is, in SQL, the id of a memory; null without.
+func (s *source) memoryID() string {
+	if s.tables[tableMemories].has("id") {
+		return "id::text"
+	}
+	return "NULL::text"
+}
+
+// eachMemory is, in SQL, the customer's memories, of several rows of one the
+// newest: they have the id in common, or all that is said where there is none.
+func (s *source) eachMemory(ctx context.Context) (from string, err error) {
+	if _, ok := s.tables[tableMemories]; !ok {
+		return "", nil
+	}
+	var once bool
+	err = s.tx.QueryRow(ctx, `SELECT `+unique("$1"), s.tables[tableMemories].oid).Scan(&once)
+	if once {
+		return `memories WHERE ` + s.mine(tableMemories), err
+	}
+	same := `coalesce(` + s.memoryID() + `, md5(row(user_id, type, key, value)::text))`
+	return `(SELECT DISTINCT ON (` + same + `) * FROM memories m WHERE ` + s.mine(tableMemories) + ` ORDER BY ` + same + `, created_at DESC NULLS LAST, md5(m::text)) AS m`, err
 }
 
 // memories of one caller come together: whoever makes rows of them makes each
-// caller's anew for every batch they are in. Of several rows of one memory the
-// newest counts.
+// caller's anew for every batch they are in.
 func (s *source) memories(ctx context.Context) (*cursor[memoryRow], error) {
-	once, err := s.memoryOnce(ctx)
+	from, err := s.eachMemory(ctx)
 	if err != nil {
 		return nil, err
 	}
-	from := `memories WHERE ` + s.mine(tableMemories)
-	if !once {
-		from = `(SELECT DISTINCT ON (` + sameMemory + `) * FROM memories m WHERE ` + s.mine(tableMemories) + ` ORDER BY ` + sameMemory + `, created_at DESC NULLS LAST, md5(m::text)) AS m`
-	}
-	return newCursor[memoryRow](ctx, s, tableMemories, "old_memories", `SELECT coalesce(id::text, ''), coalesce(user_id, ''), type::text, key::text, value::text, `+moment("created_at")+`
+	return newCursor[memoryRow](ctx, s, tableMemories, "old_memories", `SELECT coalesce(`+s.memoryID()+`, ''), coalesce(user_id, ''), type::text, key::text, value::text, `+moment("created_at")+`
 		FROM `+from+` ORDER BY `+near)
 }
 
@@ -246,19 +326,19 @@ func (s *source) walk(ctx context.Context) (w walk, err error) {
 		}
 	}
 	declare(func() (err error) {
-		w.summaries, err = newCursor[summaryRow](ctx, s, tableSummaries, "old_summaries", `SELECT `+near+`, coalesce(call_id, ''), coalesce(user_id, ''), coalesce(id::text, ''), coalesce(summary, ''),
+		w.summaries, err = newCursor[summaryRow](ctx, s, tableSummaries, "old_summaries", `SELECT `+near+`, coalesce(call_id, ''), coalesce(user_id, ''), coalesce(`+s.id(tableSummaries)+`::text, ''), coalesce(summary, ''),
 			`+moment("call_date")+`, `+moment("created_at")+`, key_topics::text, key_variables::text, sentiment::text, resolution_status::text, duration_seconds
-			FROM call_summaries WHERE `+s.mine(tableSummaries)+` ORDER BY 1, coalesce(call_id, '') COLLATE "C", created_at DESC, id DESC`)
+			FROM call_summaries WHERE `+s.mine(tableSummaries)+` ORDER BY 1, coalesce(call_id, '') COLLATE "C", created_at DESC, `+s.id(tableSummaries)+` DESC`)
 		return err
 	})
 	declare(func() (err error) {
 		w.metrics, err = newCursor[metricRow](ctx, s, tableMetrics, "old_metrics", `SELECT `+near+`, coalesce(call_id, ''), coalesce(user_id, ''), `+moment("measured_at")+`,
-			ARRAY[`+strings.Join(traits(), ", ")+`]::float8[] FROM personality_metrics WHERE `+s.mine(tableMetrics)+` ORDER BY 1, coalesce(call_id, '') COLLATE "C", measured_at, id`)
+			ARRAY[`+strings.Join(traits(), ", ")+`]::float8[] FROM personality_metrics WHERE `+s.mine(tableMetrics)+` ORDER BY 1, coalesce(call_id, '') COLLATE "C", measured_at, `+s.id(tableMetrics))
 		return err
 	})
 	declare(func() (err error) {
 		w.profiles, err = newCursor[profileRow](ctx, s, tableProfiles, "old_profiles", `SELECT `+near+`, coalesce(user_id, ''), `+moment("first_call_date")+`, `+moment("last_call_date")+`, `+moment("updated_at")+`,
-			total_calls, preferred_name, preferences::text, context::text FROM caller_profiles WHERE `+s.mine(tableProfiles)+` ORDER BY 1, user_id COLLATE "C", updated_at, id`)
+			total_calls, preferred_name, preferences::text, context::text FROM caller_profiles WHERE `+s.mine(tableProfiles)+` ORDER BY 1, user_id COLLATE "C", updated_at, `+s.id(tableProfiles))
 		return err
 	})
 	declare(func() (err error) {
@@ -268,16 +348,12 @@ func (s *source) walk(ctx context.Context) (w walk, err error) {
 		return err
 	})
 	declare(func() (err error) {
-		once, err := s.memoryOnce(ctx)
+		from, err := s.eachMemory(ctx)
 		if err != nil {
 			return err
 		}
-		count := `count(*)`
-		if !once {
-			count = `count(DISTINCT ` + sameMemory + `)`
-		}
-		w.counts, err = newCursor[countRow](ctx, s, tableMemories, "old_counts", `SELECT `+near+` AS near, coalesce(user_id, ''), `+count+`::int
-			FROM memories WHERE `+s.mine(tableMemories)+` GROUP BY 1, 2 ORDER BY 1, 2`)
+		w.counts, err = newCursor[countRow](ctx, s, tableMemories, "old_counts", `SELECT `+near+` AS near, coalesce(user_id, ''), count(*)::int
+			FROM `+from+` GROUP BY 1, 2 ORDER BY 1, 2`)
 		return err
 	})
 	return w, err

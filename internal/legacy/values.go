@@ -51,6 +51,16 @@ func (m *migration) unfit() (all []unfit) {
 			})
 		}
 	}
+	for _, name := range []string{tableMemories, tableSummaries, tableProfiles, tableMetrics} {
+		key := "id"
+		if m.tables[name].has("customer_id") {
+			key = "customer_id, id"
+		}
+		all = append(all, unfit{
+			name + ".id", fmt.Sprintf(`SELECT count(*) FROM (SELECT FROM %s WHERE NOT %s GROUP BY %s HAVING count(*) > 1) x`, name, unique(fmt.Sprint(m.tables[name].oid)), key),
+			"ids are of several rows each, and are to be part of the primary key: leave one row of each, or give the others ids of their own, first",
+		})
+	}
 	for _, name := range []string{tableProfiles, tableAverages} {
 		column := map[string]string{tableProfiles: "total_calls", tableAverages: "call_count"}[name]
 		all = append(all, unfit{

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -95,7 +96,7 @@ func Fold(in Input) Caller {
 		c.Template = t.ID
 	}
 	for _, x := range imports {
-		c.Calls += x.Fact.Calls
+		c.Calls = min(c.Calls+min(x.Fact.Calls, maxCalls), maxCalls)
 		c.widen(x.Fact.First, x.Fact.Last)
 	}
 	c.learn(t, calls, in.Corrections, imports)
@@ -110,6 +111,9 @@ func Fold(in Input) Caller {
 }
 
 const nameField = "personal.name"
+
+// maxCalls is as many as rows can count.
+const maxCalls = math.MaxInt32
 
 // counted are the calls in order, each once, in its latest revision.
 func counted(calls []Call) []Call {

@@ -3,6 +3,7 @@ package profile_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -226,6 +227,18 @@ func TestImports(t *testing.T) {
 	want := []profile.Average{{Metric: "openness", N: 4, Sum: 12}, {Metric: "patience", N: 8, Sum: 24, Min: 4, Max: 4, Measured: 1}}
 	if !slices.Equal(c.Averages, want) {
 		t.Errorf("%+v, want %+v", c.Averages, want)
+	}
+}
+
+// Rows hold no more calls than that, whatever other systems say.
+func TestImportedCallsHaveABound(t *testing.T) {
+	t.Parallel()
+	in := profile.Input{Template: cars, Calls: []profile.Call{saidOn(3, "personal.name=Ann Lee")}}
+	for i, calls := range []int{4_000_000_000, math.MaxInt, math.MaxInt} {
+		in.Imports = append(in.Imports, profile.Import{At: on(i + 1), Fact: events.CallerImported{Source: fmt.Sprint("s", i), Calls: calls}})
+		if c := profile.Fold(in); c.Calls != math.MaxInt32 {
+			t.Errorf("%d calls of %d systems", c.Calls, i+1)
+		}
 	}
 }
 

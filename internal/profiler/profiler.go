@@ -196,10 +196,11 @@ func (w *worker) refold(ctx context.Context) {
 func (w *worker) refoldTenant(ctx context.Context, id events.Tenant) {
 	t, err := w.store.For(id)
 	for more := err == nil; more && ctx.Err() == nil; {
-		err = t.Project(ctx, Projection, w.created, func(p *store.Projection) (err error) {
-			more, err = w.models.Refold(p)
-			return err
-		})
+		var refused bool
+		more, refused, err = w.models.Refold(func(f func(*store.Projection) error) error { return t.Project(ctx, Projection, w.created, f) })
+		if refused {
+			w.log.Error("a profile stays as it was: the database refuses the one the new template makes", zap.Stringer("tenant", id))
+		}
 		if err != nil && ctx.Err() == nil {
 			w.log.Warn("profiles wait for their new template", zap.Stringer("tenant", id), zap.Error(err))
 			select {

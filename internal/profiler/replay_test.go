@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,6 +127,55 @@ func TestReplayFindsWhatIsNotSoAndPutsItRight(t *testing.T) {
 	replayed(t, b, db, replay.Options{Swap: true})
 	same(t, "all put right", want[0], db.Rows(t, 1))
 	same(t, "the other tenant", want[1], db.Rows(t, 2))
+}
+
+// A caller whose rows the database refuses is left out and told of; all others
+// are as they were.
+func TestReplayLeavesOutARefusedCaller(t *testing.T) {
+	t.Parallel()
+	b, db := testenv.Bus(t), business(t)
+	leads(t, b, db)
+	reached(t, db, publish(t, b, woven(1, 2)))
+	db.Exec(t, `ALTER TABLE rebuild.caller_profiles ADD CONSTRAINT nobody CHECK (customer_id <> 2 OR user_id <> '+12065550190')`)
+	got, found := replayed(t, b, db, replay.Options{})
+	if got.Refused != 1 || got.Tenants != 2 || found["caller_profiles"] != 1 || found["calls"] != 0 {
+		t.Errorf("%+v, %v", got, found)
+	}
+	got, _ = replayed(t, b, db, replay.Options{Tenant: 2, Caller: "+12065550191"})
+	if got.Different != 0 || got.Rows == 0 {
+		t.Errorf("another caller of the same customer: %+v", got)
+	}
+	if got, _ = replayed(t, b, db, replay.Options{Tenant: 1}); got.Different != 0 || got.Refused != 0 {
+		t.Errorf("another customer: %+v", got)
+	}
+}
+
+// A caller whose new profile the database refuses keeps the one there is, and
+// nobody waits for it.
+func TestARefusedProfileKeepsNobodyFromTheNewTemplate(t *testing.T) {
+	t.Parallel()
+	b, db := testenv.Bus(t), business(t)
+	leads(t, b, db)
+	reached(t, db, publish(t, b, woven(1, 2)))
+	db.Exec(t, `ALTER TABLE app.caller_profiles ADD CONSTRAINT nobody CHECK (customer_id <> 1 OR user_id <> '+12065550190' OR template <> 'insurance_v2')`)
+	tpl := insurance
+	tpl.ID = "insurance_v2"
+	for _, tenant := range []events.Tenant{1, 2} {
+		if _, err := b.Publish(t.Context(), events.New(tenant, "", began, settingsChanged(tenant, 9, tpl))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for tenant, want := range map[events.Tenant]int{1: 1, 2: 0} {
+		until(t, "the new template", func() bool {
+			rows, former := db.Rows(t, tenant)["caller_profiles"], 0
+			for _, row := range rows {
+				if !strings.Contains(row, `"insurance_v2"`) {
+					former++
+				}
+			}
+			return len(rows) > 1 && former == want
+		})
+	}
 }
 
 // A replay that is stopped goes on where it was.

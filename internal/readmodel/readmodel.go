@@ -7,6 +7,7 @@ package readmodel
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -235,14 +236,37 @@ func (m Models) Fold(p *store.Projection, users []string) error {
 // that much whether few say a lot or many a little.
 const FoldSlice = 1000
 
-// Refold folds the next callers of a tenant whose template has changed; more is
-// false when all are done.
-func (m Models) Refold(p *store.Projection) (more bool, err error) {
+// FoldNext has callers of up to so many facts folded, or of fewer and fewer where
+// the database refuses the rows of one of them: who is to blame is passed over,
+// not folded, so that nobody else waits. Refused reports whether one was.
+func FoldNext(facts int, next func(facts int, fold bool) error) (refused bool, err error) {
+	for n := facts; n > 0; n /= 2 {
+		if err := next(n, true); !errors.Is(err, store.ErrRefused) {
+			return false, err
+		}
+	}
+	return true, next(1, false)
+}
+
+// Refold folds the next callers of a tenant whose template has changed, each
+// time in a transaction of in; more is false when all are done. A caller whose
+// rows are refused keeps those there are.
+func (m Models) Refold(in func(func(*store.Projection) error) error) (more, refused bool, err error) {
+	refused, err = FoldNext(FoldSlice, func(facts int, fold bool) error {
+		return in(func(p *store.Projection) (err error) {
+			more, err = m.refold(p, facts, fold)
+			return err
+		})
+	})
+	return more, refused, err
+}
+
+func (m Models) refold(p *store.Projection, facts int, fold bool) (more bool, err error) {
 	after, pending, err := p.Refold()
 	if err != nil || !pending {
 		return false, err
 	}
-	users, err := p.CallersAfter(after, FoldSlice)
+	users, err := p.CallersAfter(after, facts)
 	if err != nil {
 		return false, err
 	}
@@ -250,11 +274,11 @@ func (m Models) Refold(p *store.Projection) (more bool, err error) {
 		p.Refolded(nil)
 		return false, nil
 	}
-	if err := m.Fold(p, users); err != nil {
-		return false, err
-	}
 	p.Refolded(&users[len(users)-1])
-	return true, nil
+	if !fold {
+		return true, nil
+	}
+	return true, m.Fold(p, users)
 }
 
 // input is what a profile is folded from, and the newest sequence of it.

@@ -72,6 +72,7 @@ type Report struct {
 	Rows      int64         `json:"rows"`
 	Different int64         `json:"different"`
 	Swapped   bool          `json:"swapped"`
+	Refused   int64         `json:"refused"` // callers left out, as the database does not take their rows
 	Resumed   bool          `json:"resumed"` // it went on with what an earlier one had begun
 }
 
@@ -84,7 +85,7 @@ type run struct {
 	created time.Time
 	limit   map[events.Tenant]uint64 // sequence up to which the rows to compare with have come
 	floorAt time.Time
-	mu      sync.Mutex // of at, told and whole: tenants are written and folded beside each other
+	mu      sync.Mutex // of at, told, whole and report.Refused: tenants are written and folded beside each other
 	whole   uint64     // nothing up to here was left out for a limit
 	at      Progress
 	told    time.Time
@@ -300,19 +301,28 @@ func (r *run) write(ctx context.Context, id events.Tenant, all []events.Event, f
 	if err != nil {
 		return err
 	}
-	err = r.project(ctx, t, id, all, fold)
+	folds := func(all []events.Event) bool {
+		// Whom nothing is left of is not among those who are folded in the end; an
+		// earlier run may have folded them.
+		return fold || slices.ContainsFunc(all, erases)
+	}
+	err = r.project(ctx, t, id, all, folds)
 	if !errors.Is(err, store.ErrRefused) {
 		return err
 	}
 	for _, e := range all {
-		if err := r.project(ctx, t, id, []events.Event{e}, fold); err != nil && !errors.Is(err, store.ErrRefused) {
+		err := r.project(ctx, t, id, []events.Event{e}, folds)
+		if errors.Is(err, store.ErrRefused) && !fold { // it may be who is folded, whose turn comes
+			err = r.project(ctx, t, id, []events.Event{e}, func([]events.Event) bool { return false })
+		}
+		if err != nil && !errors.Is(err, store.ErrRefused) {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *run) project(ctx context.Context, t *store.Tenant, id events.Tenant, all []events.Event, fold bool) error {
+func (r *run) project(ctx context.Context, t *store.Tenant, id events.Tenant, all []events.Event, folds func([]events.Event) bool) error {
 	for len(all) > 0 && all[len(all)-1].Seq > r.limit[id] {
 		r.leftOut(all[len(all)-1].Seq)
 		all = all[:len(all)-1]
@@ -333,9 +343,7 @@ func (r *run) project(ctx context.Context, t *store.Tenant, id events.Tenant, al
 			}
 		}
 		touched, err := r.models.Apply(p, some)
-		// Whom nothing is left of is not among those who are folded in the end; an
-		// earlier run may have folded them.
-		if err != nil || !fold && !slices.ContainsFunc(some, erases) {
+		if err != nil || !folds(some) {
 			return err
 		}
 		return r.models.Fold(p, touched)
@@ -365,24 +373,41 @@ func (r *run) fold(ctx context.Context, id events.Tenant) error {
 	r.stage("folding", id)
 	after := ""
 	for more := true; more; {
-		err := t.Rebuild(ctx, r.name, r.created, func(p *store.Projection) error {
-			users, err := p.CallersAfter(after, cmp.Or(r.batch, readmodel.FoldSlice))
-			if err != nil {
-				return err
-			}
-			if more = len(users) > 0; more {
-				after = users[len(users)-1]
-			} else {
-				p.Refolded(nil)
-			}
-			return r.models.Fold(p, users)
+		last := after
+		refused, err := readmodel.FoldNext(cmp.Or(r.batch, readmodel.FoldSlice), func(facts int, fold bool) error {
+			return t.Rebuild(ctx, r.name, r.created, func(p *store.Projection) error {
+				users, err := p.CallersAfter(after, facts)
+				if err != nil {
+					return err
+				}
+				if more = len(users) > 0; more {
+					last = users[len(users)-1]
+				} else {
+					p.Refolded(nil)
+				}
+				if !fold {
+					return nil
+				}
+				return r.models.Fold(p, users)
+			})
 		})
 		if err != nil {
 			return err
 		}
+		after = last
+		r.refused(refused)
 		r.tell()
 	}
 	return nil
+}
+
+// refused counts a caller whose rows the database does not take.
+func (r *run) refused(so bool) {
+	if so {
+		r.mu.Lock()
+		r.report.Refused++
+		r.mu.Unlock()
+	}
 }
 
 // finish compares or swaps one tenant's rows.
@@ -440,10 +465,9 @@ func (r *run) catchUp(ctx context.Context, t *store.Tenant, id events.Tenant, to
 	}
 	// Among it may have been another template.
 	for more := true; more && err == nil; {
-		err = t.Rebuild(ctx, r.name, r.created, func(p *store.Projection) (err error) {
-			more, err = r.models.Refold(p)
-			return err
-		})
+		var refused bool
+		more, refused, err = r.models.Refold(func(f func(*store.Projection) error) error { return t.Rebuild(ctx, r.name, r.created, f) })
+		r.refused(refused)
 	}
 	return err
 }
