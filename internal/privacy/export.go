@@ -109,7 +109,7 @@ type Received struct {
 // Export is everything kept about one caller; ErrNothing where that is nothing.
 func (s *Service) Export(ctx context.Context, t events.Tenant, caller string) (Document, error) {
 	if !events.Identified(caller) {
-		return Document{}, errors.New("export: a caller is a number, as in +12065550142")
+		return Document{}, errors.New("export: a caller is a number, as in +12065550142, or legacy:… where the old service had none")
 	}
 	all, err := s.documents(ctx, t, []string{caller}, nil)
 	if err != nil {
@@ -131,7 +131,7 @@ func (s *Service) ExportAll(ctx context.Context, t events.Tenant, each func(Docu
 	if err != nil {
 		return err
 	}
-	for after, more := "+", true; more; {
+	for after, more := "", true; more; {
 		callers, err := rows.Callers(ctx, after, exportSlice)
 		if err != nil {
 			return fmt.Errorf("export: %w", err)
