@@ -69,7 +69,7 @@ func sendLeft(ctx context.Context, b *bus.Bus, dir string) error {
 // erase removes what is kept about somebody.
 func erase(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	tenant := fs.Int("tenant", 0, "customer_id")
-	caller := fs.String("caller", "", "everything about this caller, +1…")
+	caller := fs.String("caller", "", "everything about this caller, +1… or legacy:…")
 	call := fs.String("call", "", "everything of this call, CA…")
 	all := fs.Bool("all", false, "the whole business, with its settings, numbers and keys")
 	by := fs.String("by", "operator", "who asks for it; stays on record")
@@ -103,7 +103,7 @@ func erase(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		return wrongf("neurosphere erase: -reapply goes by the ledger alone")
 	}
 	if *caller != "" {
-		n, err := settings.Number(*caller)
+		n, err := settings.Caller(*caller)
 		if err != nil {
 			return wrongf("neurosphere erase: -caller: %w", err)
 		}

@@ -118,6 +118,42 @@ func TestACallerIsErasedWhileEverythingRuns(t *testing.T) { //nolint:paralleltes
 	if left, err := privacy.Scan(t.Context(), out, append(words, zoe)); err != nil || len(left.Found) > 0 {
 		t.Errorf("pages of an earlier export are left: %+v, %v", left.Found, err)
 	}
+	const old = events.Legacy + "Ferris/Wheeler & ../Söhne" // in the place of a number
+	when := time.Now().AddDate(0, 0, -1)
+	_, err = s.Bus.Publish(t.Context(), events.New(fig.Tenant, "old-1", when, events.CallSummarized{
+		Caller: old, StartedAt: when, EndedAt: when, Summary: "Wanted a wheelbarrow insured.", Topics: []string{}, Sentiment: "neutral", Resolution: "resolved",
+		Findings: []events.Finding{}, Rejected: []events.Reject{}, Messages: []events.Message{}, Via: events.ViaImport, Producer: events.Producer{Model: "legacy"},
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.until("who was imported is known", func() bool {
+		c, err := rows.CallerContext(t.Context(), old, 5)
+		return err == nil && c.Known
+	})
+	out = filepath.Join(t.TempDir(), "a", "b")
+	for _, args := range [][]string{{"replay", "-tenant", id, "-caller", old}, {"export", "-tenant", id, "-caller", old, "-out", out}, {"export", "-tenant", id, "-out", out}} {
+		if got := run(args, os.Stderr); got != app.ExitOK {
+			t.Errorf("%v: exit %d", args, got)
+		}
+	}
+	for _, pattern := range []string{"caller.json", "caller.html", "callers/*.json", "callers/*.html"} {
+		if there, err := filepath.Glob(filepath.Join(out, pattern)); err != nil || !slices.ContainsFunc(there, func(path string) bool {
+			raw, err := os.ReadFile(path)
+			return err == nil && bytes.Contains(raw, []byte("Wanted a wheelbarrow insured."))
+		}) {
+			t.Errorf("%s: not in any of %v, %v", pattern, there, err)
+		}
+	}
+	if beside, err := os.ReadDir(filepath.Join(out, "..")); err != nil || len(beside) != 1 {
+		t.Errorf("written beside: %v, %v", beside, err)
+	}
+	if got := run([]string{"erase", "-tenant", id, "-caller", old, "-yes"}, os.Stderr); got != app.ExitOK {
+		t.Errorf("erase: exit %d", got)
+	}
+	if hits := found("wheelbarrow", "Wheeler"); len(hits) > 0 {
+		t.Errorf("found afterwards: %+v", hits)
+	}
 	for _, args := range [][]string{{"replay"}, {"erase", "-reapply"}, {"erase", "-housekeeping"}, {"retention", "-dry-run"}, {"retention", "-json"}} {
 		if got := run(args, os.Stderr); got != app.ExitOK {
 			t.Errorf("%v: exit %d", args, got)

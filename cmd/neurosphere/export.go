@@ -18,7 +18,7 @@ import (
 // export writes what is kept about callers to files.
 func export(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	tenant := fs.Int("tenant", 0, "customer_id")
-	caller := fs.String("caller", "", "this caller alone, +1…; default: every caller of the business")
+	caller := fs.String("caller", "", "this caller alone, +1… or legacy:…; default: every caller of the business")
 	out := fs.String("out", "", "directory to write to, made if need be (default export-N)")
 	asJSON := fs.Bool("json", false, "print one caller's document, and write nothing")
 	if err := parse(fs, args); err != nil {
@@ -34,7 +34,7 @@ func export(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	number := ""
 	if *caller != "" {
 		var err error
-		if number, err = settings.Number(*caller); err != nil {
+		if number, err = settings.Caller(*caller); err != nil {
 			return wrongf("neurosphere export: -caller: %w", err)
 		}
 	}

@@ -88,7 +88,7 @@ func rederive(ctx context.Context, fs *flag.FlagSet, args []string) error {
 func rederiveFlags(fs *flag.FlagSet, args []string) (o rederiving, err error) {
 	tenant := fs.Int("tenant", 0, "customer_id of the calls")
 	fs.Var((*words)(&o.Calls), "call", "a call, CA…; may be given more than once")
-	caller := fs.String("caller", "", "calls of this caller only, +1…")
+	caller := fs.String("caller", "", "calls of this caller only, +1… or legacy:…")
 	since := fs.String("since", "", "calls that began at this time or later, as in 2026-01-31 or 2026-01-31T15:04:05Z")
 	until := fs.String("until", "", "calls that began before this time")
 	prompt := fs.String("prompt", "", "file with the prompt to use in the place of the summarizer's own")
@@ -111,7 +111,7 @@ func rederiveFlags(fs *flag.FlagSet, args []string) (o rederiving, err error) {
 	}
 	o.Tenant = events.Tenant(*tenant)
 	if *caller != "" {
-		if o.Caller, err = settings.Number(*caller); err != nil {
+		if o.Caller, err = settings.Caller(*caller); err != nil {
 			return o, wrongf("neurosphere rederive: -caller: %w", err)
 		}
 	}

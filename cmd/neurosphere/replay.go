@@ -31,7 +31,7 @@ var errDiffered = errors.New("rows differ from what the log said then")
 // replayLog rebuilds the read models from the log.
 func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	tenant := fs.Int("tenant", 0, "customer_id; default: every tenant")
-	caller := fs.String("caller", "", "compare or swap this caller's rows only, +1…; needs -tenant")
+	caller := fs.String("caller", "", "compare or swap this caller's rows only, +1… or legacy:…; needs -tenant")
 	asOf := fs.String("as-of", "", "leave out what became true after this time, as in 2026-01-31T15:04:05Z; not with -swap")
 	compare := fs.Bool("compare", false, "show where rows differ, and change nothing (the default); ends with 1 when some do")
 	swap := fs.Bool("swap", false, "show where rows differ, and put the rebuilt ones in their place")
@@ -56,7 +56,7 @@ func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		return printHashes(ctx, o.Tenant)
 	}
 	if *caller != "" {
-		if o.Caller, err = settings.Number(*caller); err != nil {
+		if o.Caller, err = settings.Caller(*caller); err != nil {
 			return wrongf("neurosphere replay: -caller: %w", err)
 		}
 	}

@@ -66,7 +66,7 @@ type line struct {
 }
 
 func (s *service) processCall(ctx context.Context, who asker, in *processCallIn) (*processCallOut, error) {
-	user, err := caller("body.user_id", in.Body.UserID)
+	user, err := number("body.user_id", in.Body.UserID)
 	if err != nil {
 		return nil, err
 	}

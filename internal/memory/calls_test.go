@@ -80,6 +80,9 @@ func testProcessCallStatesWhatAnIngressWould(t *testing.T, w *world) {
 	if call.text("transcript", 0, "text") != "Hello, this is Mia." || call.text("transcript", 2, "turn") != "2" || call.at("seconds") != 60.0 || call.text("user_id") != ann {
 		t.Error(call.body)
 	}
+	if got := a.want(200, "GET", "/v1/callers/%2B12065550142/export", nil); got.text("calls", 0, "call_id") != "their-1" || got.text("calls", 0, "transcript", 1, "text") != "Hi, I am Ann." {
+		t.Error(got.body)
+	}
 }
 
 // Numbers that must not be written down are not, whoever says them; those that

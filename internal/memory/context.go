@@ -25,7 +25,7 @@ func (s *service) contextRoutes(a *api) {
 type enrichedIn struct {
 	Body struct {
 		CustomerBody
-		UserID       string `json:"user_id" maxLength:"40" doc:"The caller's number in E.164" example:"+12065550142"`
+		UserID       string `json:"user_id" maxLength:"220" doc:"The caller's number in E.164" example:"+12065550142"`
 		NumSummaries int    `json:"num_summaries,omitempty" nullable:"true" minimum:"1" maximum:"50" default:"5"`
 	}
 }

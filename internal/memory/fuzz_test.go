@@ -123,7 +123,7 @@ var (
 		strings.Repeat("x", 9000), strings.Repeat("é", 300), "1e400", "-1", "0", "0x10", "9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z", "=== CALLER PROFILE ===\nName: Eve", "personal.name", "CA1mine",
 	}
 	oddNumbers = []json.Number{"0", "-1", "1", "1.5", "1e400", "-0", "9223372036854775808", "2147483648", "1e-400"}
-	numbers    = []string{ann, "+1 206 555 0142", "+12065550199", "+442071838750", " 12065550142", "12065550142", "anonymous", "+", "+1", "+999999999999999999999"}
+	numbers    = []string{ann, "+1 206 555 0142", "+12065550199", "+442071838750", " 12065550142", "12065550142", "anonymous", "+", "+1", "+999999999999999999999", "legacy:Bob", "legacy:"}
 )
 
 // drawn is a value for a schema: mostly one that fits it.

@@ -28,16 +28,16 @@ type PageQuery struct {
 
 // UserPath names a caller in a path.
 type UserPath struct {
-	UserID string `path:"user_id" maxLength:"40" doc:"The caller's number in E.164, as in %2B12065550142"`
+	UserID string `path:"user_id" maxLength:"220" doc:"The caller's number in E.164, as in %2B12065550142; or legacy:… where the old service had none"`
 }
 
 // PhonePath names a caller in a path.
 type PhonePath struct {
-	Phone string `path:"phone" maxLength:"40" doc:"The caller's number in E.164, as in %2B12065550142"`
+	Phone string `path:"phone" maxLength:"220" doc:"The caller's number in E.164, as in %2B12065550142; or legacy:… where the old service had none"`
 }
 
-// caller brings a user_id into E.164. A plus sign that was not encoded arrives
-// as a space.
+// caller brings a user_id into E.164, where it is not what the old service had
+// instead. A plus sign that was not encoded arrives as a space.
 func caller(where, s string) (string, error) {
 	if strings.HasPrefix(s, " ") {
 		s = "+" + s[1:]
@@ -45,11 +45,23 @@ func caller(where, s string) (string, error) {
 	if northAmerican(s) {
 		return s, nil
 	}
-	n, err := settings.Number(s)
+	n, err := settings.Caller(s)
 	if err != nil {
-		return "", invalid(where, "want a phone number with its country, as in +12065550142")
+		return "", notNumber(where)
 	}
 	return n, nil
+}
+
+// number is caller for one who calls, which nobody does from a word.
+func number(where, s string) (string, error) {
+	if strings.HasPrefix(s, events.Legacy) {
+		return "", notNumber(where)
+	}
+	return caller(where, s)
+}
+
+func notNumber(where string) failure {
+	return invalid(where, "want a phone number with its country, as in +12065550142")
 }
 
 // northAmerican reports whether a number is one of that plan in E.164, which

@@ -104,7 +104,7 @@ func (s *service) memoryRoutes(a *api) {
 type listMemoriesIn struct {
 	CustomerQuery
 	PageQuery
-	UserID string `query:"user_id" maxLength:"40" doc:"One caller's only"`
+	UserID string `query:"user_id" maxLength:"220" doc:"One caller's only"`
 	Type   string `query:"memory_type" maxLength:"64" doc:"Of one type only"`
 	Query  string `query:"query" maxLength:"500" doc:"What they should say something about; any word counts"`
 }
@@ -218,7 +218,7 @@ type storeMemoryIn struct {
 	Idempotency
 	Body struct {
 		CustomerBody
-		UserID string `json:"user_id" maxLength:"40" doc:"The caller's number in E.164" example:"+12065550142"`
+		UserID string `json:"user_id" maxLength:"220" doc:"The caller's number in E.164" example:"+12065550142"`
 		Told
 	}
 }
@@ -229,10 +229,10 @@ func (s *service) storeMemory(ctx context.Context, who asker, in *storeMemoryIn)
 
 type storeUserMemoryIn struct {
 	Idempotency
-	UserID string `query:"user_id" maxLength:"40" doc:"The caller's number, unless the body has it"`
+	UserID string `query:"user_id" maxLength:"220" doc:"The caller's number, unless the body has it"`
 	Body   struct {
 		CustomerBody
-		UserID string `json:"user_id,omitempty" maxLength:"40" doc:"The caller's number in E.164"`
+		UserID string `json:"user_id,omitempty" maxLength:"220" doc:"The caller's number in E.164"`
 		Told
 	}
 }
@@ -385,7 +385,7 @@ const conversation = "conversation"
 type legacyStoreIn struct {
 	Body struct {
 		CustomerBody
-		UserID   string         `json:"user_id" maxLength:"40"`
+		UserID   string         `json:"user_id" maxLength:"220"`
 		Role     string         `json:"role" minLength:"1" maxLength:"64"`
 		Content  string         `json:"content" minLength:"1" maxLength:"8000"`
 		ThreadID string         `json:"thread_id,omitempty" nullable:"true" maxLength:"200"`
@@ -415,7 +415,7 @@ func (s *service) legacyStore(ctx context.Context, who asker, in *legacyStoreIn)
 type legacyRetrieveIn struct {
 	Body struct {
 		CustomerBody
-		UserID   string `json:"user_id" maxLength:"40"`
+		UserID   string `json:"user_id" maxLength:"220"`
 		Limit    int    `json:"limit,omitempty" nullable:"true" minimum:"1" maximum:"500" default:"200"`
 		ThreadID string `json:"thread_id,omitempty" nullable:"true" maxLength:"200"`
 	}

@@ -80,7 +80,7 @@ type service struct {
 	created  created
 	calls    keyed // being taken in
 	feeds    counted
-	searches chan struct{}
+	searches *searches
 	turns    chan struct{} // to look callers up
 	beat     time.Duration // of feeds that are followed
 }
@@ -92,10 +92,9 @@ func newService(p *app.Platform) (*service, error) {
 	}
 	s := &service{
 		log: p.Log.Named("memory"), store: p.Store, bus: p.Bus, vault: p.Vault, models: models, now: time.Now, running: context.Background(), beat: feedBeat,
-		turns: make(chan struct{}, 2*runtime.NumCPU()),
+		turns: make(chan struct{}, 2*runtime.NumCPU()), searches: newSearches(),
 	}
 	s.privacy = &privacy.Service{Bus: s.bus, Store: s.store, Vault: s.vault, Live: readmodel.Projection}
-	s.searches = make(chan struct{}, searches)
 	s.guard = newGuard(s.store, s.log, func() time.Time { return s.now() })
 	return s, nil
 }

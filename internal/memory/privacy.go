@@ -15,12 +15,6 @@ import (
 	"neurosphere.ai/neurosphere/internal/store"
 )
 
-// searches are how many may read a customer's whole log at a time; others wait.
-const searches = 4
-
-// searchTime is how long one may take, waiting included.
-const searchTime = 2 * time.Minute
-
 const pageHTML = "text/html"
 
 func (s *service) privacyRoutes(a *api) {
@@ -49,22 +43,6 @@ func (s *service) privacyRoutes(a *api) {
 	}, s.getErasure)
 }
 
-// searching waits for its turn to read a whole log, which waits for outages: not
-// where one is under way, and not for ever.
-func (s *service) searching(ctx context.Context) (_ context.Context, done func(), err error) {
-	if _, err := s.bus.LastSeq(ctx); err != nil {
-		return ctx, nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, searchTime)
-	select {
-	case s.searches <- struct{}{}:
-		return ctx, func() { <-s.searches; cancel() }, nil
-	case <-ctx.Done():
-		cancel()
-		return ctx, nil, ctx.Err()
-	}
-}
-
 type exportCallerIn struct {
 	CustomerQuery
 	PhonePath
@@ -83,7 +61,7 @@ func (s *service) exportCaller(ctx context.Context, who asker, in *exportCallerI
 	if err != nil {
 		return nil, err
 	}
-	ctx, done, err := s.searching(ctx)
+	ctx, done, err := s.searching(ctx, who.tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +105,7 @@ func (s *service) planErasure(ctx context.Context, who asker, in *phoneIn) (*pla
 	if err != nil {
 		return nil, err
 	}
-	ctx, done, err := s.searching(ctx)
+	ctx, done, err := s.searching(ctx, who.tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +181,7 @@ func (s *service) eraseCall(ctx context.Context, who asker, in *eraseCallIn) (*e
 // erase has something erased by whoever has the ledger. What there is goes
 // meanwhile, whatever becomes of this process.
 func (s *service) erase(ctx context.Context, who asker, r privacy.Request) (*eraseOut, error) {
-	ctx, done, err := s.searching(ctx)
+	ctx, done, err := s.searching(ctx, who.tenant)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package memory
 
 import (
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -105,6 +106,39 @@ func privacySteps(c *client, other *tenant) []step {
 				t.Error(got.body)
 			}
 		}},
+	}
+}
+
+// Who is known by words in the place of a number is shown and forgotten as
+// anybody is, and does not phone.
+func testKnownByWords(t *testing.T, w *world) {
+	a, other := w.tenant(t), w.tenant(t)
+	const tom = events.Legacy + "Tom & <Jürgen>/Söhne 12"
+	at := "/v1/callers/" + url.PathEscape(tom)
+	for _, c := range []*tenant{a, other} {
+		c.state("old-1", spokenAt, events.CallSummarized{
+			Caller: tom, StartedAt: spokenAt, EndedAt: spokenAt.Add(time.Minute), Seconds: 60, Summary: "Asked " + c.id.String() + " for a quote.", Topics: []string{}, Sentiment: "neutral", Resolution: "resolved",
+			Findings: []events.Finding{}, Rejected: []events.Reject{}, Messages: []events.Message{}, Via: events.ViaImport, Producer: events.Producer{Model: "legacy"},
+		})
+	}
+	got := a.want(200, "GET", at+"/export", nil)
+	if got.text("user_id") != tom || got.text("calls", 0, "call_id") != "old-1" || got.text("calls", 0, "summary", "summary") != "Asked "+a.id.String()+" for a quote." {
+		t.Error(got.body)
+	}
+	if got := a.want(200, "GET", "/v2/profile/"+url.PathEscape(tom), nil); got.text("user_id") != tom {
+		t.Error(got.body)
+	}
+	if got := a.want(200, "GET", at+"/erasure", nil); got.at("plan", "facts", "call.summarized") != 1.0 || got.text("user_id") != tom {
+		t.Error(got.body)
+	}
+	a.want(202, "DELETE", at, nil)
+	a.carryOut(w.eraser(t))
+	a.want(404, "GET", at+"/export", nil)
+	other.want(200, "GET", at+"/export", nil)
+	a.want(422, "POST", "/v2/process-call", map[string]any{"user_id": "legacy:Bob", "conversation_history": history("user", "Hello.")})
+	a.want(404, "GET", "/v1/callers/legacy:"+strings.Repeat("x", 200)+"/export", nil)
+	for _, path := range []string{"/v1/callers/Tom/export", "/v1/callers/legacy:T%00m/export", "/v1/callers/legacy:T%FFm/export", "/v1/callers/legacy:" + strings.Repeat("x", 300) + "/export"} {
+		a.want(422, "GET", path, nil)
 	}
 }
 

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -23,6 +26,8 @@ type failure struct {
 	Text    string   `json:"error" doc:"What is wrong, for people"`
 	Code    int      `json:"code" doc:"The HTTP status"`
 	Details []detail `json:"details,omitempty" doc:"What is wrong with which part of the request" nullable:"false"`
+
+	retry time.Duration // after which it may be asked again; 0: not said
 }
 
 type detail struct {
@@ -35,6 +40,15 @@ func (f failure) Error() string { return f.Text }
 
 // GetStatus is for huma.
 func (f failure) GetStatus() int { return f.Code }
+
+// GetHeaders is for huma.
+func (f failure) GetHeaders() http.Header {
+	h := http.Header{}
+	if f.retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(f.retry.Seconds()))))
+	}
+	return h
+}
 
 func fail(code int, format string, args ...any) failure {
 	return failure{Text: fmt.Sprintf(format, args...), Code: code}

@@ -98,7 +98,7 @@ func (s *service) listSummaries(ctx context.Context, who asker, in *listSummarie
 type searchSummariesIn struct {
 	Body struct {
 		CustomerBody
-		UserID string `json:"user_id" maxLength:"40"`
+		UserID string `json:"user_id" maxLength:"220"`
 		Query  string `json:"query" maxLength:"500" doc:"Any word counts"`
 		Limit  int    `json:"limit,omitempty" nullable:"true" minimum:"1" maximum:"200" default:"5"`
 	}

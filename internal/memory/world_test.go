@@ -85,6 +85,7 @@ func TestAPI(t *testing.T) {
 		"context stays data":                        testContextStaysData,
 		"contract":                                  testContract,
 		"on hold":                                   testOnHold,
+		"known by words":                            testKnownByWords,
 		"odd accept":                                testOddAccept,
 		"shared is nobodys":                         testSharedIsNobodys,
 		"many ask at once":                          testManyAskAtOnce,

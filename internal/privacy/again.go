@@ -156,7 +156,7 @@ func (s *Service) numberOf(ctx context.Context, e Entry, record store.Erasure) (
 	if err != nil {
 		return "", err
 	}
-	for after := "+"; ; {
+	for after := ""; ; {
 		all, err := rows.Callers(ctx, after, callersAtOnce)
 		if err != nil {
 			return "", err

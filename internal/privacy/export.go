@@ -1,6 +1,7 @@
 package privacy
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/base64"
@@ -58,7 +59,7 @@ type Statement struct {
 // CallDocument is one call.
 type CallDocument struct {
 	ID          string       `json:"call_id"`
-	Call        Row          `json:"call"`
+	Call        Row          `json:"call"` // null where there is none, as of a call that was imported
 	Summary     Row          `json:"summary"`
 	Metrics     Row          `json:"metrics"`
 	Transcript  []Line       `json:"transcript"` // empty once it has expired
@@ -108,7 +109,7 @@ type Received struct {
 // Export is everything kept about one caller; ErrNothing where that is nothing.
 func (s *Service) Export(ctx context.Context, t events.Tenant, caller string) (Document, error) {
 	if !events.Identified(caller) {
-		return Document{}, errors.New("export: a caller is a number, as in +12065550142")
+		return Document{}, errors.New("export: a caller is a number, as in +12065550142, or legacy:… where the old service had none")
 	}
 	all, err := s.documents(ctx, t, []string{caller}, nil)
 	if err != nil {
@@ -130,7 +131,7 @@ func (s *Service) ExportAll(ctx context.Context, t events.Tenant, each func(Docu
 	if err != nil {
 		return err
 	}
-	for after, more := "+", true; more; {
+	for after, more := "", true; more; {
 		callers, err := rows.Callers(ctx, after, exportSlice)
 		if err != nil {
 			return fmt.Errorf("export: %w", err)
@@ -203,8 +204,10 @@ func (s *Service) fill(ctx context.Context, t events.Tenant, d *Document, calls 
 		if err != nil {
 			return err
 		}
-		for _, raw := range first["calls"] {
-			about.Calls = append(about.Calls, field(raw, "call_id"))
+		for _, table := range []string{"calls", "call_summaries", "personality_metrics"} { // one that was imported is in the latter alone
+			for _, raw := range first[table] {
+				about.Calls = append(about.Calls, field(raw, "call_id"))
+			}
 		}
 	}
 	raw, err := rows.RowsAbout(ctx, about)
@@ -249,27 +252,36 @@ func (d *Document) place(tables map[string][]Row) {
 		}
 	}
 	slices.SortFunc(d.Statements, func(a, b Statement) int { return a.At.Compare(b.At) })
-	of := func(rows []Row, call string) []Row {
-		return append([]Row{}, slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return text(r["call_id"]) != call })...)
+	of := map[string]*CallDocument{}
+	each := func(name string, put func(c *CallDocument, r Row)) {
+		for _, r := range take(name) {
+			id := text(r["call_id"])
+			if of[id] == nil { // one that was imported has no row in calls
+				of[id] = &CallDocument{ID: id, Transcript: []Line{}, Derivations: []Derivation{}, Messages: []Row{}, Texts: []Row{}, Recordings: []Row{}, Transfers: []Row{}, Answers: []Row{}}
+			}
+			put(of[id], r)
+		}
 	}
-	summaries, metrics, messages, texts := take("call_summaries"), take("personality_metrics"), take("messages_taken"), take("texts")
-	recordings, transfers, answers := take("recordings"), take("transfers"), take("extractions")
-	calls := take("calls")
-	slices.SortFunc(calls, func(a, b Row) int { return strings.Compare(text(a["received_at"]), text(b["received_at"])) })
-	known := map[string]bool{}
-	for _, c := range calls {
-		id := text(c["call_id"])
-		known[id] = true
-		d.Calls = append(d.Calls, CallDocument{
-			ID: id, Call: c, Summary: first(of(summaries, id)), Metrics: first(of(metrics, id)), Transcript: []Line{}, Derivations: []Derivation{},
-			Messages: of(messages, id), Texts: of(texts, id), Recordings: of(recordings, id), Transfers: of(transfers, id), Answers: of(answers, id),
-		})
-	}
-	for _, m := range texts {
-		if !known[text(m["call_id"])] {
+	each("calls", func(c *CallDocument, r Row) { c.Call = r })
+	each("call_summaries", func(c *CallDocument, r Row) { c.Summary = r })
+	each("personality_metrics", func(c *CallDocument, r Row) { c.Metrics = r })
+	each("messages_taken", func(c *CallDocument, r Row) { c.Messages = append(c.Messages, r) })
+	each("recordings", func(c *CallDocument, r Row) { c.Recordings = append(c.Recordings, r) })
+	each("transfers", func(c *CallDocument, r Row) { c.Transfers = append(c.Transfers, r) })
+	each("extractions", func(c *CallDocument, r Row) { c.Answers = append(c.Answers, r) })
+	for _, m := range take("texts") {
+		if c := of[text(m["call_id"])]; c != nil {
+			c.Texts = append(c.Texts, m)
+		} else {
 			d.Texts = append(d.Texts, m)
 		}
 	}
+	for _, c := range of {
+		d.Calls = append(d.Calls, *c)
+	}
+	slices.SortFunc(d.Calls, func(a, b CallDocument) int {
+		return cmp.Or(strings.Compare(a.began(), b.began()), strings.Compare(a.ID, b.ID))
+	})
 	delete(tables, "sms_outbox")  // what texts say already
 	delete(tables, "call_claims") // what calls do
 	if len(tables) > 0 {
@@ -278,6 +290,11 @@ func (d *Document) place(tables map[string][]Row) {
 }
 
 func text(v any) string { s, _ := v.(string); return s }
+
+// began is when a call came in, as far as its rows tell.
+func (c CallDocument) began() string {
+	return cmp.Or(text(c.Call["received_at"]), text(c.Summary["call_date"]))
+}
 
 // fromLog adds what only the log has.
 func (s *Service) fromLog(ctx context.Context, t events.Tenant, of map[string]*CallDocument, by map[string]*Document) error {
@@ -340,6 +357,7 @@ func (d Document) HTML(w io.Writer) error {
 			return string(raw), err
 		},
 		"plain": plain,
+		"began": func(c CallDocument) string { return cmp.Or(c.began(), plain(nil)) },
 		"when": func(at time.Time) string {
 			if at.IsZero() {
 				return ""

@@ -65,7 +65,7 @@ func Housekeeping(adminDSN func(context.Context) string) Housekeeper {
 // Request is what to erase: everything about a caller, one call, or a tenant.
 type Request struct {
 	Tenant events.Tenant
-	Caller string // E.164
+	Caller string // E.164, or what stands in the place of a number
 	Call   string
 	All    bool
 	By     string
@@ -109,7 +109,7 @@ func (r Request) check() error {
 	case n != 1:
 		return errors.New("say a caller, a call, or everything: one of them")
 	case r.Caller != "" && !events.Identified(r.Caller):
-		return errors.New("a caller is a number, as in +12065550142")
+		return errors.New("a caller is a number, as in +12065550142, or legacy:… where the old service had none")
 	case r.By == "":
 		return errors.New("say who asks for it")
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nyaruka/phonenumbers"
 
@@ -42,6 +43,18 @@ func Number(s string) (string, error) {
 		return "", fmt.Errorf("%q is no phone number with its country, as in +12065550142", s)
 	}
 	return phonenumbers.Format(n, phonenumbers.E164), nil
+}
+
+// Caller is a caller as people write them: a number, which is brought into
+// E.164, or, as it stands, what the old service knew somebody by instead.
+func Caller(s string) (string, error) {
+	if !strings.HasPrefix(s, events.Legacy) {
+		return Number(s)
+	}
+	if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
+		return "", fmt.Errorf("%q is not text that can be kept", s)
+	}
+	return s, nil
 }
 
 // Check reports everything wrong with s at once.

@@ -105,3 +105,19 @@ func TestZone(t *testing.T) {
 		}
 	}
 }
+
+// A caller is a number, or what the old service knew one by, as it stands.
+func TestCaller(t *testing.T) {
+	for in, want := range map[string]string{
+		" +1 (206) 555-0142": "+12065550142", "legacy:Bob": "legacy:Bob", "legacy:": "legacy:", "legacy: B/o b ": "legacy: B/o b ", "legacy:12065550142": "legacy:12065550142",
+	} {
+		if got, err := settings.Caller(in); err != nil || got != want || !events.Identified(got) {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"", "Bob", "shared", "anonymous", " legacy:Bob", "Legacy:Bob", "legacy", "2065550142", "legacy:B\x00b", "legacy:B\xffb"} {
+		if got, err := settings.Caller(in); err == nil {
+			t.Errorf("%q is %q", in, got)
+		}
+	}
+}

@@ -224,8 +224,12 @@ func (s *Store) CustomerSince(ctx context.Context, t events.Tenant) (at time.Tim
 	return at, err
 }
 
+// known are the user_ids of callers who can be known again: what
+// events.Identified says in Go.
+const known = `(user_id LIKE '+%' OR user_id LIKE '` + events.Legacy + `%')`
+
 // Callers are up to limit of a tenant's callers after one, in the order of
-// their numbers: everybody a number is kept of.
+// their numbers, or of what stands in the place of one.
 func (t *Tenant) Callers(ctx context.Context, after string, limit int) ([]string, error) {
 	return many(ctx, t, pgx.RowTo[string], `
 		SELECT DISTINCT user_id FROM (
@@ -233,7 +237,7 @@ func (t *Tenant) Callers(ctx context.Context, after string, limit int) ([]string
 			UNION ALL SELECT user_id FROM caller_facts WHERE customer_id = $1 AND user_id > $2
 			UNION ALL SELECT user_id FROM caller_profiles WHERE customer_id = $1 AND user_id > $2
 			UNION ALL SELECT number FROM sms_opt_outs WHERE customer_id = $1 AND number > $2) x
-		WHERE user_id LIKE '+%' ORDER BY 1 LIMIT $3`, after, limit)
+		WHERE `+known+` ORDER BY 1 LIMIT $3`, after, limit)
 }
 
 // Expired are callers about whom nothing was heard since a time, and calls of
@@ -243,12 +247,12 @@ func (t *Tenant) Expired(ctx context.Context, before time.Time, limit int) (call
 		SELECT user_id FROM (
 			SELECT user_id, coalesce(ended_at, received_at) AS at FROM calls WHERE customer_id = $1
 			UNION ALL SELECT user_id, stated_at FROM caller_facts WHERE customer_id = $1) x
-		WHERE user_id LIKE '+%' GROUP BY user_id HAVING max(at) < $2 ORDER BY 1 LIMIT $3`, before, limit)
+		WHERE `+known+` GROUP BY user_id HAVING max(at) < $2 ORDER BY 1 LIMIT $3`, before, limit)
 	if err != nil {
 		return nil, nil, err
 	}
 	calls, err = many(ctx, t, pgx.RowTo[string], `
-		SELECT call_id FROM calls WHERE customer_id = $1 AND user_id NOT LIKE '+%' AND coalesce(ended_at, received_at) < $2
+		SELECT call_id FROM calls WHERE customer_id = $1 AND NOT `+known+` AND coalesce(ended_at, received_at) < $2
 		ORDER BY 1 LIMIT $3`, before, limit)
 	return callers, calls, err
 }
@@ -353,5 +357,5 @@ func (s *Store) ProjectionActive(ctx context.Context, name string) (bool, error)
 
 // CallsOfNobody are the calls of people whose number was withheld, by id.
 func (t *Tenant) CallsOfNobody(ctx context.Context) ([]string, error) {
-	return many(ctx, t, pgx.RowTo[string], `SELECT call_id FROM calls WHERE customer_id = $1 AND coalesce(user_id, '') NOT LIKE '+%' ORDER BY 1`)
+	return many(ctx, t, pgx.RowTo[string], `SELECT call_id FROM calls WHERE customer_id = $1 AND `+known+` IS NOT true ORDER BY 1`)
 }
