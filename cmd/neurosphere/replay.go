@@ -25,6 +25,9 @@ import (
 // errDiffers is how replay ends when rows are not what the log says.
 var errDiffers = errors.New("rows differ from what the log says; -swap puts it right")
 
+// errLeftOut is how replay ends when there are callers it made no rows of.
+var errLeftOut = errors.New("there are callers whose rows the database refuses; all others were replayed")
+
 // errDiffered is how replay -as-of ends when something has changed since.
 var errDiffered = errors.New("rows differ from what the log said then")
 
@@ -105,6 +108,8 @@ func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		printReport(os.Stdout, report)
 	}
 	switch {
+	case err == nil && report.Refused > 0:
+		return errLeftOut
 	case err != nil || report.Different == 0 || report.Swapped:
 	case !o.AsOf.IsZero():
 		return errDiffered
