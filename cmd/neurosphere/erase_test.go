@@ -118,7 +118,7 @@ func TestACallerIsErasedWhileEverythingRuns(t *testing.T) { //nolint:paralleltes
 	if left, err := privacy.Scan(t.Context(), out, append(words, zoe)); err != nil || len(left.Found) > 0 {
 		t.Errorf("pages of an earlier export are left: %+v, %v", left.Found, err)
 	}
-	const old = events.Legacy + "Ferris/Wheeler & ../Söhne" // in the place of a number
+	const old = events.Legacy + "Ferris/Wheeler & ../Söhne\u202e" // in the place of a number
 	when := time.Now().AddDate(0, 0, -1)
 	_, err = s.Bus.Publish(t.Context(), events.New(fig.Tenant, "old-1", when, events.CallSummarized{
 		Caller: old, StartedAt: when, EndedAt: when, Summary: "Wanted a wheelbarrow insured.", Topics: []string{}, Sentiment: "neutral", Resolution: "resolved",
@@ -144,6 +144,9 @@ func TestACallerIsErasedWhileEverythingRuns(t *testing.T) { //nolint:paralleltes
 		}) {
 			t.Errorf("%s: not in any of %v, %v", pattern, there, err)
 		}
+	}
+	if raw, err := os.ReadFile(filepath.Join(out, "index.html")); err != nil || !bytes.Contains(raw, []byte("Söhne[U+202E]</td>")) {
+		t.Errorf("index %s, %v", raw, err)
 	}
 	if beside, err := os.ReadDir(filepath.Join(out, "..")); err != nil || len(beside) != 1 {
 		t.Errorf("written beside: %v, %v", beside, err)

@@ -8,6 +8,7 @@ import (
 	pages "html/template"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"neurosphere.ai/neurosphere/events"
@@ -117,12 +118,11 @@ func exportAll(ctx context.Context, s *privacy.Service, id events.Tenant, out st
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(out, "index.html"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
+	var text strings.Builder
+	if err := page.Execute(&text, map[string]any{"Business": set.Name, "Callers": index}); err != nil {
 		return err
 	}
-	defer f.Close()
-	if err := page.Execute(f, map[string]any{"Business": set.Name, "Callers": index}); err != nil {
+	if err := os.WriteFile(filepath.Join(out, "index.html"), []byte(privacy.Legible(text.String())), 0o600); err != nil {
 		return err
 	}
 	fmt.Printf("%s: %d callers\n", filepath.Join(out, "index.html"), len(index))

@@ -53,6 +53,8 @@ type exportCallerIn struct {
 type exportOut struct {
 	ContentType  string `header:"Content-Type"`
 	CacheControl string `header:"Cache-Control"`
+	Sniff        string `header:"X-Content-Type-Options"`
+	Policy       string `header:"Content-Security-Policy"` // loads nothing, runs nothing
 	Body         []byte
 }
 
@@ -70,7 +72,7 @@ func (s *service) exportCaller(ctx context.Context, who asker, in *exportCallerI
 	if err != nil {
 		return nil, err
 	}
-	out := &exportOut{ContentType: "application/json", CacheControl: "no-store"}
+	out := &exportOut{ContentType: "application/json", CacheControl: "no-store", Sniff: "nosniff", Policy: "default-src 'none'; style-src 'unsafe-inline'"}
 	if in.Format == "html" || in.Format == "" && strings.Contains(in.Accept, pageHTML) {
 		var page bytes.Buffer
 		err = d.HTML(&page)

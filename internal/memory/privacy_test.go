@@ -48,6 +48,9 @@ func privacySteps(c *client, other *tenant) []step {
 				if !strings.HasPrefix(page.header.Get("Content-Type"), "text/html") || !strings.Contains(page.body, "Eve of "+me.id.String()) || strings.Contains(page.body, "<b>") {
 					t.Errorf("%s %s", page.header, page.body)
 				}
+				if page.header.Get("X-Content-Type-Options") != "nosniff" || page.header.Get("Content-Security-Policy") != "default-src 'none'; style-src 'unsafe-inline'" {
+					t.Errorf("%s", page.header)
+				}
 			}
 			if page := c.call(me, 200, "export-caller", args{"phone": eve, "format": "json", "Accept": "text/html"}); page.at("calls") == nil {
 				t.Error(page.body)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/bus"
@@ -369,7 +370,33 @@ func (d Document) HTML(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return t.Execute(w, d)
+	var text strings.Builder
+	if err := t.Execute(&text, d); err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, Legible(text.String()))
+	return err
+}
+
+// Legible is text or a page of it with the characters written out that would
+// hide what stands beside them or turn it around; marks of one letter's
+// direction stay, which text from right to left needs.
+func Legible(text string) string {
+	odd := func(r rune) bool {
+		return unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
+	}
+	if !strings.ContainsFunc(text, odd) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if odd(r) {
+			fmt.Fprintf(&b, "[%U]", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // Field is one value of a profile, for people.

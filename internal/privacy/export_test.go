@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unicode"
 
 	"neurosphere.ai/neurosphere/events"
 	"neurosphere.ai/neurosphere/internal/privacy"
@@ -92,6 +93,39 @@ func TestPagesQuoteWhatWasSaid(t *testing.T) {
 	}
 	if strings.Contains(page.String(), "<script>") || strings.Contains(page.String(), "<b>Fig") || !strings.Contains(page.String(), "&lt;script&gt;") {
 		t.Error("what was said is markup")
+	}
+}
+
+// What somebody said cannot turn around or hide what stands beside it: such
+// characters are written out, wherever they come from, and letters stay.
+func TestPagesShowWhatWouldReorderThem(t *testing.T) {
+	t.Parallel()
+	const said = "a\u202eb\u2066c\x00d\x1be\u009bf\x7fg\r\nh\ti – שלום\u200f 🙂"
+	d := privacy.Document{
+		Business: said, Caller: events.Legacy + said, Profile: privacy.Row{"quick_bio": said, "profile": map[string]any{"personal.name": map[string]any{"value": said, "evidence": said, "by": said}}},
+		Memories: []privacy.Row{{said: said}}, Statements: []privacy.Statement{{Name: said, Fact: json.RawMessage(`"` + "\u202e" + `"`)}}, Received: []privacy.Received{{Body: said}}, Notes: []string{said},
+		Calls: []privacy.CallDocument{{
+			ID: said, Summary: privacy.Row{"summary": said, "call_date": said}, Transcript: []privacy.Line{{Role: events.RoleCaller, Text: said, Sealed: []privacy.SealedLine{{Mark: said, Value: said}}}},
+			Derivations: []privacy.Derivation{{Producer: events.Producer{Model: said}, Findings: []events.Finding{{Field: said, Value: said, Evidence: said}}}}, Answers: []privacy.Row{{"raw": said}},
+		}},
+	}
+	var page bytes.Buffer
+	if err := d.HTML(&page); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range page.String() {
+		if !strings.ContainsRune("\r\n\t\u200f", r) && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
+			t.Fatalf("%U is in the page", r)
+		}
+	}
+	const shown = "a[U+202E]b[U+2066]c\ufffdd[U+001B]e[U+009B]f[U+007F]g\r\nh\ti – שלום\u200f 🙂"
+	for _, want := range []string{"<bdi>" + shown + "</bdi>", "<td>" + shown + "</td>", "<q>" + shown + "</q>"} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("%s is not there", want)
+		}
+	}
+	if !strings.Contains(page.String(), "unicode-bidi: isolate") {
+		t.Error("quotes are not isolated")
 	}
 }
 
