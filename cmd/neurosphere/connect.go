@@ -55,7 +55,7 @@ func onStore(ctx context.Context, f func(r *reach, s *store.Store) error) error 
 	return f(r, s)
 }
 
-// onTenant is onStore for what is about one customer.
+// onTenant is onStore for what is about one customer; 0 is all of them.
 func onTenant(ctx context.Context, t events.Tenant, f func(r *reach, s *store.Store) error) error {
 	return onStore(ctx, func(r *reach, s *store.Store) error {
 		if err := known(ctx, s, t); err != nil {

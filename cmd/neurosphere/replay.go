@@ -76,18 +76,10 @@ func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 			_ = json.NewEncoder(os.Stdout).Encode(map[string]any{"customer_id": t, "difference": d})
 		}
 	}
-	r, err := newReach()
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	s, err := r.store(ctx)
-	if err != nil {
-		return err
-	}
-	if err := known(ctx, s, o.Tenant); err != nil {
-		return err
-	}
+	return onTenant(ctx, o.Tenant, func(r *reach, s *store.Store) error { return runReplay(ctx, r, s, o, *asJSON) })
+}
+
+func runReplay(ctx context.Context, r *reach, s *store.Store, o replay.Options, asJSON bool) error {
 	b, err := r.bus(ctx)
 	if err != nil {
 		return err
@@ -102,7 +94,7 @@ func replayLog(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err != nil {
 		return err
 	}
-	if *asJSON {
+	if asJSON {
 		err = json.NewEncoder(os.Stdout).Encode(map[string]any{"report": report})
 	} else {
 		printReport(os.Stdout, report)

@@ -65,23 +65,16 @@ func tenantCreate(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		return wrongf("neurosphere tenant create: -name and -number are needed")
 	}
 	set := map[string]string{"numbers": *number, "sms_to": *smsTo, "agent": *agent, "greeting": *greeting}
-	r, err := newReach()
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	s, err := r.store(ctx)
-	if err != nil {
-		return err
-	}
-	made, key, err := createTenant(ctx, s, *name, *template, set)
-	if err != nil {
-		return err
-	}
-	if err := printJSON(map[string]any{"customer_id": made.Tenant, "api_key": key}); err != nil {
-		return err
-	}
-	return goLive(ctx, r, s)
+	return onStore(ctx, func(r *reach, s *store.Store) error {
+		made, key, err := createTenant(ctx, s, *name, *template, set)
+		if err != nil {
+			return err
+		}
+		if err := printJSON(map[string]any{"customer_id": made.Tenant, "api_key": key}); err != nil {
+			return err
+		}
+		return goLive(ctx, r, s)
+	})
 }
 
 // createTenant makes a tenant of a name and settings by their names.
@@ -121,19 +114,6 @@ func tenantList(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	r, err := newReach()
-	if err != nil {
-		return err
-	}
-	defer r.close()
-	s, err := r.store(ctx)
-	if err != nil {
-		return err
-	}
-	all, err := s.ListCustomers(ctx)
-	if err != nil {
-		return err
-	}
 	type row struct {
 		ID      events.Tenant `json:"customer_id"`
 		Name    string        `json:"name"`
@@ -141,11 +121,17 @@ func tenantList(ctx context.Context, fs *flag.FlagSet, args []string) error {
 		Agent   string        `json:"agent"`
 		Numbers []string      `json:"numbers"`
 	}
-	rows := []row{}
-	for _, t := range all {
-		rows = append(rows, row{t.Tenant, t.Name, t.Status, t.Agent, t.Numbers})
-	}
-	return printJSON(rows)
+	return onStore(ctx, func(_ *reach, s *store.Store) error {
+		all, err := s.ListCustomers(ctx)
+		if err != nil {
+			return err
+		}
+		rows := []row{}
+		for _, t := range all {
+			rows = append(rows, row{t.Tenant, t.Name, t.Status, t.Agent, t.Numbers})
+		}
+		return printJSON(rows)
+	})
 }
 
 // which reads the ID after a verb, and what follows it.

@@ -107,7 +107,8 @@ var configure = sync.OnceFunc(func() {
 			var d *huma.ErrorDetail
 			switch {
 			case errors.As(err, &d):
-				where, what := d.Location, d.Message                                                                 // not the value: it may be anybody's words
+				// Not the value: it may be anybody's words.
+				where, what := d.Location, d.Message
 				if at, rest, ok := strings.Cut(what, ": "); ok && where == "body" && strings.HasPrefix(at, "body") { // see exactly
 					where, what = at, rest
 				}

@@ -94,15 +94,12 @@ func (c Certificate) least() string {
 	return ""
 }
 
-func total(n map[string]int64) (sum int64) {
-	for _, k := range n {
-		sum += k
-	}
-	return sum
-}
-
 func counts(w io.Writer, least, what string, m map[string]int64) {
-	fmt.Fprintf(w, "\n  %s%d %s\n", least, total(m), what)
+	var sum int64
+	for _, n := range m {
+		sum += n
+	}
+	fmt.Fprintf(w, "\n  %s%d %s\n", least, sum, what)
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		fmt.Fprintf(w, "    %-28s %d\n", name, m[name])
 	}

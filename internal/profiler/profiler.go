@@ -186,14 +186,15 @@ func (w *worker) refold(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case t := <-w.refolds:
-			if !w.isAside(t) { // it is named again when it is no more
-				w.refoldTenant(ctx, t)
-			}
+			w.refoldTenant(ctx, t)
 		}
 	}
 }
 
 func (w *worker) refoldTenant(ctx context.Context, id events.Tenant) {
+	if w.isAside(id) { // named again when it is no more
+		return
+	}
 	t, err := w.store.For(id)
 	for more := err == nil; more && ctx.Err() == nil; {
 		var refused bool
